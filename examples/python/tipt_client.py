@@ -1,0 +1,219 @@
+#!/usr/bin/python3
+"""A small Tipt client, written from docs/protocol.md alone.
+
+    tipt_client.py register ME              make an account
+    tipt_client.py send ME TO TEXT          send a line
+    tipt_client.py listen ME [--count N]    print what arrives, N messages or for ever
+
+ME and TO are addresses such as ada@node.example. The password is asked for or,
+where standard input is no terminal, is its first line. --ca FILE trusts a further
+root certificate, --connect HOST:PORT tells where ME's node is reached.
+
+It needs Debian's python3-websockets, python3-msgpack and gnupg. It keeps nothing
+on the disk (no token, no node's key to compare with) and does not reconnect: see
+section 7 for what a client for daily use does.
+"""
+
+import argparse
+import asyncio
+import getpass
+import os
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+
+import msgpack
+import websockets
+
+VERSION = "1.0.0"
+REQUEST, RESPONSE, EVENT = 0x00, 0x01, 0x02
+HANDSHAKE, REGISTER, SIGN_IN, FORWARD, GET_NODE_KEY = 0x00, 0x01, 0x02, 0x20, 0x21
+DELIVER, RETURN = 0x00, 0x01  # requests to the client
+UNSUPPORTED = 0x02  # an error
+MESSAGE = 0x00  # in a sealed request
+TEXT = 0x00  # in a message
+
+
+class TiptError(Exception):
+    """The err of a response, section 6."""
+
+    def __init__(self, err):
+        super().__init__(f"error 0x{err['code']:02x} {err.get('msg', '')}")
+
+
+class Connection:
+    """One connection to a node, on which both sides ask (sections 2 and 3)."""
+
+    def __init__(self, socket):
+        self.socket = socket
+        self.waiting = {}  # id -> future, of our requests in flight
+        self.requests = asyncio.Queue()  # of the node; None after the last
+        self.reader = asyncio.create_task(self.read())
+
+    async def read(self):
+        try:
+            async for message in self.socket:
+                packet = msgpack.unpackb(message)
+                if packet["pakt"] == RESPONSE:
+                    self.waiting.pop(packet["id"]).set_result(packet)
+                elif packet["pakt"] == REQUEST:
+                    self.requests.put_nowait(packet)
+        except websockets.ConnectionClosedError:
+            pass  # socket.close_code tells why
+        finally:
+            self.requests.put_nowait(None)
+            for future in self.waiting.values():
+                future.set_exception(ConnectionError("the connection ended"))
+
+    async def request(self, reqt, body=None):
+        """Send a REQUEST and return the body of its RESPONSE."""
+        id = next(i for i in range(256) if i not in self.waiting)
+        future = self.waiting[id] = asyncio.get_running_loop().create_future()
+        await self.write({"id": id, "pakt": REQUEST, "reqt": reqt, "body": body})
+        packet = await future
+        if "err" in packet:
+            raise TiptError(packet["err"])
+        return packet.get("body")
+
+    async def respond(self, request, error=None):
+        packet = {"id": request["id"], "pakt": RESPONSE}
+        await self.write(packet if error is None else {**packet, "err": {"code": error}})
+
+    async def write(self, packet):
+        await self.socket.send(msgpack.packb({"ver": VERSION, **packet}))
+
+    async def close(self):
+        await self.socket.close()
+        await asyncio.wait({self.reader})
+
+
+async def connect(options):
+    """Connect to the node of options.me and shake hands."""
+    node = options.me.partition("@")[2]
+    where = {}
+    if options.connect:
+        host, _, port = options.connect.rpartition(":")
+        where = {"host": host.strip("[]"), "port": int(port)}
+    trust = ssl.create_default_context()  # verifies the chain and the name
+    if options.ca:
+        trust.load_verify_locations(options.ca)
+    connection = Connection(await websockets.connect(
+        f"wss://{node}/ws", ssl=trust, compression=None, max_size=2_100_000,
+        ping_interval=300, ping_timeout=30, **where))
+    node = await connection.request(HANDSHAKE)
+    if not node["comp"]:
+        sys.exit(f"the node speaks only version {node['ver']}")
+    return connection
+
+
+async def register(options, password):
+    connection = await connect(options)
+    user = options.me.partition("@")[0]
+    await connection.request(REGISTER, {"user": user, "pass": password})
+    print("registered", options.me)
+    await connection.close()
+
+
+async def send(options, password):
+    user = options.me.partition("@")[0]
+    to, _, node = options.to.partition("@")
+    connection = await connect(options)
+    await connection.request(SIGN_IN, {
+        "user": user, "dev": "python-send", "pass": password, "recv": False})
+    key = (await connection.request(GET_NODE_KEY, {"node": node}))["key"]
+    text = {"text": options.text, "time": int(time.time() * 1000)}
+    message = msgpack.packb({"type": TEXT, "body": text})
+    mid = message_id()
+    sealed = seal(key, msgpack.packb(
+        {"type": MESSAGE, "body": {"to": to, "mid": mid, "msg": message}}))
+    await connection.request(
+        FORWARD, {"node": node, "wait": False, "msg": sealed, "ref": mid})
+    print("sent", mid.hex())
+    await connection.close()
+
+
+async def listen(options, password):
+    user = options.me.partition("@")[0]
+    connection = await connect(options)
+    await connection.request(SIGN_IN, {
+        "user": user, "dev": "python-listen", "pass": password})
+    seen = set()  # a message may come more than once
+    while len(seen) != options.count:
+        request = await connection.requests.get()
+        if request is None:
+            sys.exit(f"closed with {connection.socket.close_code}")
+        if request["reqt"] not in (DELIVER, RETURN):
+            await connection.respond(request, UNSUPPORTED)
+            continue
+        body = request["body"]
+        name = (request["reqt"], body.get("from"), body["mid"])
+        if name not in seen:
+            seen.add(name)
+            if request["reqt"] == DELIVER:
+                print(f"{body.get('from', 'somebody')}: {shown(body['msg'])}", flush=True)
+            else:
+                why = body["code"] if "code" in body else msgpack.unpackb(body["resp"])
+                print(f"returned by {body['node']}: {why}", flush=True)
+        await connection.respond(request)  # it is safe: on the screen
+    await connection.close()
+
+
+def seal(certificate, plaintext):
+    """Encrypt to a node's certificate, section 5.2."""
+    with tempfile.TemporaryDirectory() as home:
+        path = os.path.join(home, "node.pgp")
+        with open(path, "wb") as file:
+            file.write(certificate)
+        return subprocess.run(
+            ["gpg", "--homedir", home, "--batch", "--quiet", "--trust-model", "always",
+             "--compress-algo", "none", "--recipient-file", path, "--encrypt"],
+            input=plaintext, stdout=subprocess.PIPE, check=True).stdout
+
+
+def message_id():
+    """A UUID of version 7: the time in front, then random bits."""
+    random = bytearray(os.urandom(10))
+    random[0] = 0x70 | random[0] & 0x0F
+    random[2] = 0x80 | random[2] & 0x3F
+    return int(time.time() * 1000).to_bytes(6, "big") + random
+
+
+def shown(message):
+    """The text of a TEXT; anything else is told as what it is, section 8."""
+    try:
+        content = msgpack.unpackb(message)
+        if content["type"] == TEXT:
+            return content["body"]["text"]
+    except Exception:  # a message may hold any bytes at all
+        pass
+    return f"({len(message)} bytes that are no text)"
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ca", metavar="FILE")
+    parser.add_argument("--connect", metavar="HOST:PORT")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for do, words in (register, ["me"]), (send, ["me", "to", "text"]), (listen, ["me"]):
+        verb = verbs.add_parser(do.__name__)
+        verb.set_defaults(do=do)
+        for word in words:
+            verb.add_argument(word)
+        if do is listen:
+            verb.add_argument("--count", type=int)
+    options = parser.parse_args()
+    if sys.stdin.isatty():
+        password = getpass.getpass()
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    try:
+        asyncio.run(options.do(options, password))
+    except (TiptError, OSError, websockets.WebSocketException) as error:
+        sys.exit(f"tipt_client: {error}")
+
+
+if __name__ == "__main__":
+    main()
