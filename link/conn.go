@@ -1,0 +1,53 @@
+package link
+
+import (
+	"io"
+	"time"
+)
+
+// StallTimeout is how long a [Conn] lets a peer take nothing of what is
+// written before it gives up.
+const StallTimeout = 30 * time.Second
+
+// A Conn carries whole messages and the control frames of WebSocket. The two
+// ends of internal/ws and those of [Pipe] are Conns. Next and the reader it returns are
+// used by one goroutine, Write and Close by one other; the rest by any.
+type Conn interface {
+	// Bind sets what is called, by the goroutine that reads, when a PING has
+	// come, whose PONG the next Write will carry, and when a PONG has come. It
+	// is called once, before all else.
+	Bind(pinged, ponged func())
+
+	// Next waits for the next binary message and returns a reader of its bytes,
+	// which is valid until the next call; what was not read of it is skipped. Control
+	// frames are handled in passing, also those between the fragments of a message.
+	// The reader's error is io.EOF at the end of the message and nowhere else.
+	//
+	// The error of both is a *CloseError when the peer's close frame has come, and
+	// one with Local set when the peer broke a rule, for which the caller is to
+	// close with that code; after such a one Next discards all input until the
+	// connection ends. Any other error ends the connection.
+	Next() (io.Reader, error)
+
+	// Write writes each packet as one binary message, together with the control
+	// frames that are due, in as few writes as it can; packets may be empty. It
+	// fails when the peer takes nothing for StallTimeout. It does not keep the slices.
+	Write(packets [][]byte) error
+
+	// Ping makes the next Write carry a PING.
+	Ping()
+
+	// Close writes what control frames are due and a close frame, without a
+	// status when code is 1005. No Write follows.
+	Close(code int, reason string) error
+
+	// CloseNow ends the connection at once and fails what waits on it.
+	CloseNow()
+
+	// SetReadLimit sets the size in bytes over which Next, or the reader, fails
+	// with 1009. It is tipt.MaxPacketSize at first.
+	SetReadLimit(n int64)
+}
+
+// Pipe returns the two ends of a connection in memory.
+func Pipe() (a, b Conn) { panic("unwritten") }
