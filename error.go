@@ -1,6 +1,15 @@
 package tipt
 
-import "time"
+import (
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/tinylib/msgp/msgp"
+
+	"github.com/tipt/tipt-go/internal/msgpack"
+)
 
 // An ErrorCode is the `code` of an `err` in a response: a
 // CNNodeResponseError or a CNClientResponseError (section 6; their numbers
@@ -54,7 +63,7 @@ const (
 // it by its code.
 type Error struct {
 	Code    ErrorCode
-	Message string        // `msg`, for people; may be empty
+	Message string        // `msg`, for people; may be empty, and is cut to MaxErrorTextSize
 	Wait    time.Duration // `wait`, whole milliseconds on the wire; 0 is absent
 }
 
@@ -62,6 +71,226 @@ type Error struct {
 // errors.Is matches it by its code.
 type ForwardError struct {
 	Code    ForwardErrorCode
-	Message string        // `msg`, for people; may be empty
+	Message string        // `msg`, for people; may be empty, and is cut to MaxErrorTextSize
 	Wait    time.Duration // `wait`, whole milliseconds on the wire; 0 is absent
+}
+
+// A MalformedError says which rule of section 2 or 4 a packet or a body breaks.
+type MalformedError struct {
+	Key   string // a path such as "body.msg"; empty: the value as a whole
+	Found string
+	Want  string
+	// Readable is set by ParsePacket: id and type could be read nevertheless
+	// (section 3.1).
+	Readable bool
+}
+
+// Error is such as `body.user: found uint 16, want str up to 8-bit length`.
+func (e *MalformedError) Error() string {
+	key := e.Key
+	if key == "" {
+		key = "root"
+	}
+	return key + ": found " + e.Found + ", want " + e.Want
+}
+
+// Is reports whether target is what a response calls it: [ErrMalformed] or
+// [ErrForwardMalformed].
+func (e *MalformedError) Is(target error) bool {
+	return target == ErrMalformed || target == ErrForwardMalformed
+}
+
+// Error is the code's name and text, or instead of the latter the message that came with it.
+func (e *Error) Error() string { return errorText(e.Code, e.Message, e.Wait) }
+
+// Is reports whether target is e's code.
+func (e *Error) Is(target error) bool { return target == e.Code }
+
+// Error is the code's name and text, or instead of the latter the message that came with it.
+func (e *ForwardError) Error() string { return errorText(e.Code, e.Message, e.Wait) }
+
+// Is reports whether target is e's code.
+func (e *ForwardError) Is(target error) bool { return target == e.Code }
+
+func errorText(code interface {
+	error
+	String() string
+}, message string, wait time.Duration,
+) string {
+	s := code.Error()
+	if message != "" {
+		s = code.String() + ": " + message
+	}
+	if wait > 0 {
+		s += " (retry in " + wait.String() + ")"
+	}
+	return s
+}
+
+// String is the code's name in the specification.
+func (c ErrorCode) String() string {
+	name, _ := c.text()
+	return name
+}
+
+// Error is the code's name and a sentence for people.
+func (c ErrorCode) Error() string {
+	name, text := c.text()
+	return name + ": " + text
+}
+
+func (c ErrorCode) text() (name, text string) {
+	switch c {
+	case ErrInternal:
+		return "INTERNAL", "something failed on the other side"
+	case ErrMalformed:
+		return "MALFORMED", "the request does not have the form it must have"
+	case ErrUnsupported:
+		return "UNSUPPORTED", "no such request is known"
+	case ErrHandshakeRequired:
+		return "HANDSHAKE_REQUIRED", "HANDSHAKE must come first"
+	case ErrHandshakeDone:
+		return "HANDSHAKE_DONE", "HANDSHAKE was already done"
+	case ErrVersion:
+		return "VERSION", "the version differs from that of the HANDSHAKE"
+	case ErrSignInRequired:
+		return "SIGN_IN_REQUIRED", "only a signed-in user may ask this"
+	case ErrSignedIn:
+		return "SIGNED_IN", "the connection has already signed in"
+	case ErrBusy:
+		return "BUSY", "too much is being asked at the moment"
+	case ErrTooLarge:
+		return "TOO_LARGE", "the message or key is too large"
+	case ErrNameTaken:
+		return "NAME_TAKEN", "the name belongs to somebody else"
+	case ErrNameInvalid:
+		return "NAME_INVALID", "this cannot be a user's name"
+	case ErrPasswordInvalid:
+		return "PASSWORD_INVALID", "a password has 8 to 255 bytes"
+	case ErrRegistrationClosed:
+		return "REGISTRATION_CLOSED", "this node takes no new users"
+	case ErrInviteInvalid:
+		return "INVITE_INVALID", "the invitation is missing, unknown or used"
+	case ErrCredentials:
+		return "CREDENTIALS", "unknown user, or wrong password or token"
+	case ErrDisabled:
+		return "DISABLED", "the account is disabled"
+	case ErrNodeInvalid:
+		return "NODE_INVALID", "this cannot be a node's name"
+	case ErrNodeUnreachable:
+		return "NODE_UNREACHABLE", "the node cannot be reached, nothing was delivered"
+	case ErrNodeTimeout:
+		return "NODE_TIMEOUT", "the node did not answer, the outcome is unknown"
+	case ErrNodeRefused:
+		return "NODE_REFUSED", "the node refused"
+	case ErrOutboxFull:
+		return "OUTBOX_FULL", "too many messages are still to be forwarded"
+	case ErrRejected:
+		return "REJECTED", "the client does not want this message"
+	}
+	return hex(uint8(c)), "unknown error"
+}
+
+// String is the code's name in the specification.
+func (c ForwardErrorCode) String() string {
+	name, _ := c.text()
+	return name
+}
+
+// Error is the code's name and a sentence for people.
+func (c ForwardErrorCode) Error() string {
+	name, text := c.text()
+	return name + ": " + text
+}
+
+func (c ForwardErrorCode) text() (name, text string) {
+	switch c {
+	case ErrForwardMalformed:
+		return "MALFORMED", "the sealed request does not have the form it must have"
+	case ErrForwardUnsupported:
+		return "UNSUPPORTED", "no such sealed request is known"
+	case ErrNoSuchUser:
+		return "NO_SUCH_USER", "the node has no user of this name"
+	case ErrMailboxFull:
+		return "MAILBOX_FULL", "the recipient's mailbox is full"
+	case ErrCannotOpen:
+		return "CANNOT_OPEN", "the node's key has changed, seal the request anew"
+	}
+	return hex(uint8(c)), "unknown error"
+}
+
+// parseFailure parses an `err` map.
+func parseFailure(b []byte, newer bool) (*Error, *msgpack.Error) {
+	code, message, wait, err := readFailure(b, msgpack.Unknown(newer))
+	if err != nil {
+		return nil, err
+	}
+	return &Error{Code: ErrorCode(code), Message: message, Wait: wait}, nil
+}
+
+func readFailure(b []byte, unknown msgpack.Unknown) (code uint8, message string, wait time.Duration, err *msgpack.Error) {
+	m := msgpack.ReadMap(b, 2, unknown, "code", "msg?", "wait?")
+	for m.Next() {
+		switch m.Key() {
+		case "code":
+			code = m.Enum()
+		case "msg":
+			message = m.Str(8)
+		case "wait":
+			wait = time.Duration(m.Uint(32)) * time.Millisecond
+		}
+	}
+	if err := m.Err(); err != nil {
+		return 0, "", 0, err.At("err")
+	}
+	return code, message, wait, nil
+}
+
+// appendFailure appends an `err` map. A wait is rounded up to a millisecond, so that
+// nobody comes back too early.
+func appendFailure(b []byte, code uint8, message string, wait time.Duration) []byte {
+	message = cutText(message, MaxErrorTextSize)
+	n := uint32(1)
+	if message != "" {
+		n++
+	}
+	if wait > 0 {
+		n++
+	}
+	b = msgp.AppendMapHeader(b, n)
+	b = msgp.AppendString(b, "code")
+	b = msgp.AppendUint8(b, code)
+	if message != "" {
+		b = msgp.AppendString(b, "msg")
+		b = msgp.AppendString(b, message)
+	}
+	if wait > 0 {
+		b = msgp.AppendString(b, "wait")
+		b = msgp.AppendUint64(b, units(wait, time.Millisecond, math.MaxUint32))
+	}
+	return b
+}
+
+// units is d in whole units, rounded up, 0 to limit.
+func units(d, unit time.Duration, limit uint64) uint64 {
+	if d <= 0 {
+		return 0
+	}
+	n := uint64(d / unit)
+	if d%unit != 0 {
+		n++
+	}
+	return min(n, limit)
+}
+
+// cutText is s in UTF-8 and at most size bytes, cut between characters.
+func cutText(s string, size int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) <= size {
+		return s
+	}
+	for size > 0 && !utf8.RuneStart(s[size]) {
+		size--
+	}
+	return s[:size]
 }

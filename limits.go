@@ -1,18 +1,23 @@
 package tipt
 
-import "time"
+import (
+	"time"
+
+	"github.com/tipt/tipt-go/internal/msgpack"
+)
 
 // Sizes in bytes and counts of docs/protocol.md. A size is the greatest
 // allowed unless its name says otherwise.
 const (
-	MaxPacketSize         = 2_100_000 // section 1.4: over it the connection closes with 1009
-	MaxUnsignedPacketSize = 65_536    // section 1.4: a node's limit before sign-in
-	MaxInFlight           = 256       // section 3.2: requests of one side that await their response
-	MaxDepth              = 4         // section 2: nested maps and arrays, the root is 1
+	MaxPacketSize         = 2_100_000        // section 1.4: over it the connection closes with 1009
+	MaxUnsignedPacketSize = 65_536           // section 1.4: a node's limit before sign-in
+	MaxInFlight           = 256              // section 3.2: requests of one side that await their response
+	MaxDepth              = msgpack.MaxDepth // section 2: 4, nested maps and arrays, the root is 1
 
 	MaxNodeNameSize    = 253       // section 4, Names
 	MaxRawNodeSize     = 500       // section 4: `node` of FORWARD and GET_NODE_KEY, before mapping
 	MaxUserNameSize    = 64        // section 4, Names: in its mapped form
+	MaxRawUserNameSize = 255       // section 4, Names: as it came, what a str8 holds
 	MaxAddressSize     = 318       // user@node
 	MinPasswordSize    = 8         // section 4, REGISTER and SET_PASSWORD
 	MaxPasswordSize    = 255       // section 4
@@ -27,6 +32,7 @@ const (
 	MaxMessageSize     = 1_990_000 // `msg` of DELIVER and of MESSAGE
 	MaxReturnRespSize  = 4_096     // `resp` of RETURN
 	MaxSoftwareSize    = 255       // `soft` of GET_INFO
+	MaxErrorTextSize   = 255       // section 6: `msg` of an error, what a str8 holds
 
 	MaxDelivering    = 64      // section 4: DELIVER and RETURN unanswered on one connection
 	MaxDevices       = 32      // devices of one user

@@ -1,0 +1,213 @@
+// Package msgpack reads msgpack as strictly as section 2 of docs/protocol.md
+// asks: [Map] reads the entries of one map under a list of declared keys,
+// [Skip] checks a value that nobody reads, and [Skim] takes from a packet that
+// is not kept, or not well formed, only what an answer needs.
+//
+// It stands on the runtime of github.com/tinylib/msgp, whose Append functions
+// write the smallest encodings as they are.
+package msgpack
+
+import (
+	"encoding/binary"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// MaxDepth is how deep maps and arrays may nest; the root is 1.
+const MaxDepth = 4
+
+// An Error says which key broke the rules, what was found there and what was
+// expected. Key is a path such as `err.wait` or `devs[2].seen`; it is empty for
+// the value as a whole.
+type Error struct {
+	Key, Found, Want string
+}
+
+func (e *Error) Error() string {
+	key := e.Key
+	if key == "" {
+		key = "root"
+	}
+	return key + ": found " + e.Found + ", want " + e.Want
+}
+
+// At returns e with key put before its path.
+func (e *Error) At(key string) *Error {
+	if key != "" {
+		switch {
+		case e.Key == "":
+			e.Key = key
+		case e.Key[0] == '[':
+			e.Key = key + e.Key
+		default:
+			e.Key = key + "." + e.Key
+		}
+	}
+	return e
+}
+
+// maxShownKey is how much of a peer's key an Error repeats.
+const maxShownKey = 32
+
+// showKey makes a key fit for an Error, whatever the peer put into it.
+func showKey(key []byte) string {
+	if len(key) > maxShownKey {
+		n := maxShownKey
+		for n > maxShownKey-utf8.UTFMax && !utf8.RuneStart(key[n]) {
+			n--
+		}
+		return showKey(key[:n]) + "…"
+	}
+	s := string(key)
+	if s == "" || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool {
+		return !unicode.IsPrint(r) || strings.ContainsRune(` ".:[]`, r)
+	}) {
+		return strconv.QuoteToASCII(s)
+	}
+	return s
+}
+
+// A family is what a marker says of its value, its width apart.
+type family uint8
+
+const (
+	invalid family = iota // 0xc1
+	null
+	boolean
+	posint // positive fixint, uint
+	negint // negative fixint, int
+	float
+	str
+	bin
+	ext
+	array
+	object // "map" is taken
+)
+
+// A head is what the first bytes of a value say.
+type head struct {
+	family family
+	bits   uint8  // of the number or of the length; 0: in the marker itself
+	size   int    // bytes of the marker and the length
+	n      uint64 // array: its elements; map: its entries; else the bytes behind the head
+	fix    uint8  // positive fixint: its value
+}
+
+// maxHead is the size of the longest head, which has a 32-bit length.
+const maxHead = 5
+
+// readHead reads the head at the start of b; ok is false where b ends
+// within it.
+func readHead(b []byte) (h head, ok bool) {
+	if len(b) == 0 {
+		return head{}, false
+	}
+	h = markerHead(b[0])
+	if len(b) < h.size {
+		return head{}, false
+	}
+	switch h.size - 1 {
+	case 1:
+		h.n += uint64(b[1])
+	case 2:
+		h.n += uint64(binary.BigEndian.Uint16(b[1:]))
+	case 4:
+		h.n += uint64(binary.BigEndian.Uint32(b[1:]))
+	}
+	return h, true
+}
+
+// markerHead is the head that marker c starts. Where its length is in the
+// bytes that follow, n is still what has to be added to it: 1 for the
+// type of an extension, else 0.
+func markerHead(c byte) head {
+	switch {
+	case c <= 0x7f:
+		return head{family: posint, size: 1, fix: c}
+	case c <= 0x8f:
+		return head{family: object, size: 1, n: uint64(c & 0x0f)}
+	case c <= 0x9f:
+		return head{family: array, size: 1, n: uint64(c & 0x0f)}
+	case c <= 0xbf:
+		return head{family: str, size: 1, n: uint64(c & 0x1f)}
+	case c >= 0xe0:
+		return head{family: negint, size: 1}
+	}
+	switch c {
+	case 0xc0:
+		return head{family: null, size: 1}
+	case 0xc2, 0xc3:
+		return head{family: boolean, size: 1}
+	case 0xc4, 0xc5, 0xc6:
+		return withLength(bin, c-0xc4, 0)
+	case 0xc7, 0xc8, 0xc9:
+		return withLength(ext, c-0xc7, 1)
+	case 0xca, 0xcb:
+		return head{family: float, bits: 32 << (c - 0xca), size: 1, n: 4 << (c - 0xca)}
+	case 0xcc, 0xcd, 0xce, 0xcf:
+		return head{family: posint, bits: 8 << (c - 0xcc), size: 1, n: 1 << (c - 0xcc)}
+	case 0xd0, 0xd1, 0xd2, 0xd3:
+		return head{family: negint, bits: 8 << (c - 0xd0), size: 1, n: 1 << (c - 0xd0)}
+	case 0xd4, 0xd5, 0xd6, 0xd7, 0xd8:
+		return head{family: ext, size: 1, n: 1 + 1<<(c-0xd4)}
+	case 0xd9, 0xda, 0xdb:
+		return withLength(str, c-0xd9, 0)
+	case 0xdc, 0xdd:
+		return withLength(array, 1+c-0xdc, 0)
+	case 0xde, 0xdf:
+		return withLength(object, 1+c-0xde, 0)
+	}
+	return head{family: invalid, size: 1}
+}
+
+// withLength is a head with a length of 1<<exp bytes behind its marker.
+func withLength(f family, exp byte, more uint64) head {
+	return head{family: f, bits: 8 << exp, size: 1 + 1<<exp, n: more}
+}
+
+// describe names a marker as the msgpack specification does.
+func describe(c byte) string {
+	h := markerHead(c)
+	bits := " " + strconv.Itoa(int(h.bits))
+	if h.bits == 0 {
+		bits = ""
+	}
+	switch h.family {
+	case null:
+		return "nil"
+	case boolean:
+		return "bool"
+	case posint:
+		if h.bits == 0 {
+			return "positive fixint"
+		}
+		return "uint" + bits
+	case negint:
+		if h.bits == 0 {
+			return "negative fixint"
+		}
+		return "int" + bits
+	case float:
+		return "float" + bits
+	case str:
+		return fix(h) + "str" + bits
+	case bin:
+		return "bin" + bits
+	case ext:
+		return fix(h) + "ext" + bits
+	case array:
+		return fix(h) + "array" + bits
+	case object:
+		return fix(h) + "map" + bits
+	}
+	return "0x" + strconv.FormatUint(uint64(c), 16)
+}
+
+func fix(h head) string {
+	if h.bits == 0 {
+		return "fix"
+	}
+	return ""
+}
