@@ -5,6 +5,8 @@ import (
 	"math"
 	"time"
 
+	"github.com/tinylib/msgp/msgp"
+
 	"github.com/tipt/tipt-go/internal/msgpack"
 )
 
@@ -69,14 +71,33 @@ func readBin(m *msgpack.Map, bits uint8, limit int) []byte {
 	return b
 }
 
+// checkExact fails the entry at hand unless it has exactly size bytes.
+func checkExact(m *msgpack.Map, n, size int) {
+	if m.Err() == nil && n != size {
+		m.Fail(fmt.Sprintf("%d bytes", n), fmt.Sprintf("exactly %d", size))
+	}
+}
+
 // readExact reads as many bytes as dst has into it.
 func readExact(m *msgpack.Map, dst []byte) {
 	b := m.Bin(8)
-	if m.Err() == nil && len(b) != len(dst) {
-		m.Fail(fmt.Sprintf("%d bytes", len(b)), fmt.Sprintf("exactly %d", len(dst)))
-		return
-	}
+	checkExact(m, len(b), len(dst))
 	copy(dst, b)
+}
+
+// readRef reads a `ref`.
+func readRef(m *msgpack.Map) *MessageID {
+	var id MessageID
+	readExact(m, id[:])
+	return &id
+}
+
+// checkTooLarge is the error of a `msg` or a `key` over its limit (section 4).
+func checkTooLarge(key string, size, limit int) error {
+	if size <= limit {
+		return nil
+	}
+	return &Error{Code: ErrTooLarge, Message: fmt.Sprintf("%s has %d bytes, at most %d are taken", key, size, limit)}
 }
 
 // readTime reads a time in milliseconds.
@@ -89,4 +110,9 @@ func readTime(m *msgpack.Map) time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(int64(ms)).UTC()
+}
+
+// appendTime appends a time in milliseconds; one before 1970 becomes 1970.
+func appendTime(b []byte, t time.Time) []byte {
+	return msgp.AppendUint64(b, uint64(max(t.UnixMilli(), 0)))
 }

@@ -188,7 +188,7 @@ func (c ErrorCode) text() (name, text string) {
 	case ErrRejected:
 		return "REJECTED", "the client does not want this message"
 	}
-	return hex(uint8(c)), "unknown error"
+	return hexEnum(uint8(c)), "unknown error"
 }
 
 // String is the code's name in the specification.
@@ -216,7 +216,7 @@ func (c ForwardErrorCode) text() (name, text string) {
 	case ErrCannotOpen:
 		return "CANNOT_OPEN", "the node's key has changed, seal the request anew"
 	}
-	return hex(uint8(c)), "unknown error"
+	return hexEnum(uint8(c)), "unknown error"
 }
 
 // parseFailure parses an `err` map.

@@ -1,44 +1,155 @@
 package tipt
 
-// A ForwardType is the `type` of a CNNodeForwardRequest: what a client asks
-// of the destination node inside a sealed FORWARD (section 5.3).
-type ForwardType uint8
+import (
+	"slices"
 
-const (
-	ForwardMessage    ForwardType = 0x00 // MessageForward → nil
-	ForwardGetUserKey ForwardType = 0x01 // GetUserKeyForward → UserKeyAnswer, sealed
+	"github.com/tinylib/msgp/msgp"
 )
 
-// A SealedRequest is a CNNodeForwardRequest, what FORWARD's `msg` holds once
-// opened. Unknown keys are always skipped in it. Exactly the member that Type names is set.
-type SealedRequest struct {
-	Type       ForwardType
-	Message    *MessageForward
-	GetUserKey *GetUserKeyForward
+// A ForwardRequest is FORWARD's body. Parse leaves Node as it came.
+type ForwardRequest struct {
+	Node   string     // `node`; at most MaxRawNodeSize, checked and mapped by the handler
+	Wait   bool       // `wait`
+	Sealed []byte     // `msg`; at most MaxSealedSize; aliases the input
+	Ref    *MessageID // `ref`?
 }
 
-// A MessageForward is the body of MESSAGE: a message for a user of the
-// destination.
-type MessageForward struct {
-	To      string    // `to`: a user's name, not yet mapped
-	ID      MessageID // `mid`
-	Message []byte    // `msg`; at most MaxMessageSize
+// Append appends the body.
+func (x ForwardRequest) Append(b []byte) []byte {
+	n := uint32(3)
+	if x.Ref != nil {
+		n++
+	}
+	b = slices.Grow(b, 48+len(x.Node)+len(x.Sealed))
+	b = msgp.AppendMapHeader(b, n)
+	b = msgp.AppendString(b, "node")
+	b = msgp.AppendString(b, x.Node)
+	b = msgp.AppendString(b, "wait")
+	b = msgp.AppendBool(b, x.Wait)
+	b = msgp.AppendString(b, "msg")
+	b = msgp.AppendBytes(b, x.Sealed)
+	if x.Ref != nil {
+		b = msgp.AppendString(b, "ref")
+		b = msgp.AppendBytes(b, x.Ref[:])
+	}
+	return b
 }
 
-// A GetUserKeyForward is the body of GET_USER_KEY.
-type GetUserKeyForward struct {
-	User string            // `user`, not yet mapped
-	Seal [SealKeySize]byte // `seal`: random, made for this request alone; the answer is sealed with it
+// Parse parses the body of a REQUEST. A message over its limit is an [*Error] with [ErrTooLarge].
+func (x *ForwardRequest) Parse(body []byte, newer bool) error {
+	return x.parse(body, newer, "wait")
 }
 
-// A ForwardAnswer is a CNNodeForwardResponse: `err`, or `body` that is nil
-// (MESSAGE) or a map (GET_USER_KEY).
-type ForwardAnswer struct {
-	Body []byte // one encoded map, or nil
-	Err  *ForwardError
+// ParseEvent parses the body of an EVENT, whose `wait` is not looked at and
+// may be missing (section 2): Wait is false.
+func (x *ForwardRequest) ParseEvent(body []byte, newer bool) error {
+	return x.parse(body, newer, "wait?")
 }
 
-// A UserKeyAnswer is the `body` of GET_USER_KEY's answer.
-type UserKeyAnswer struct {
-	Key []byte // `key`: a certificate, nil where the user has none
+func (x *ForwardRequest) parse(body []byte, newer bool, wait string) error {
+	*x = ForwardRequest{}
+	m := readBody(body, newer, "node", wait, "msg", "ref?")
+	for m.Next() {
+		switch m.Key() {
+		case "node":
+			x.Node = m.Str(16)
+		case "wait":
+			if wait == "wait?" {
+				m.Any()
+			} else {
+				x.Wait = m.Bool()
+			}
+		case "msg":
+			x.Sealed = m.Bin(32)
+		case "ref":
+			x.Ref = readRef(&m)
+		}
+	}
+	if err := m.Err(); err != nil {
+		return bodyError(err)
+	}
+	return checkTooLarge("msg", len(x.Sealed), MaxSealedSize)
+}
+
+// A ForwardResponse answers FORWARD with `wait` true; with `wait` false the
+// answer is nil.
+type ForwardResponse struct {
+	Response []byte // `resp`: what the destination answered; at most MaxForwardRespSize; aliases the input
+}
+
+// Append appends the body.
+func (x ForwardResponse) Append(b []byte) []byte {
+	b = slices.Grow(b, 16+len(x.Response))
+	b = msgp.AppendMapHeader(b, 1)
+	b = msgp.AppendString(b, "resp")
+	return msgp.AppendBytes(b, x.Response)
+}
+
+// Parse parses the body.
+func (x *ForwardResponse) Parse(body []byte, newer bool) error {
+	*x = ForwardResponse{}
+	m := readBody(body, newer, "resp")
+	for m.Next() {
+		x.Response = readBin(&m, 32, MaxForwardRespSize)
+	}
+	return bodyError(m.Err())
+}
+
+// A GetNodeKeyRequest is GET_NODE_KEY's body. Parse leaves Node as it came.
+type GetNodeKeyRequest struct {
+	Node string // `node`; at most MaxRawNodeSize, checked and mapped by the handler
+	New  bool   // `new`?: past the node's cache; left out when false
+}
+
+// Append appends the body.
+func (x GetNodeKeyRequest) Append(b []byte) []byte {
+	n := uint32(1)
+	if x.New {
+		n++
+	}
+	b = msgp.AppendMapHeader(b, n)
+	b = msgp.AppendString(b, "node")
+	b = msgp.AppendString(b, x.Node)
+	if x.New {
+		b = msgp.AppendString(b, "new")
+		b = msgp.AppendBool(b, true)
+	}
+	return b
+}
+
+// Parse parses the body.
+func (x *GetNodeKeyRequest) Parse(body []byte, newer bool) error {
+	*x = GetNodeKeyRequest{}
+	m := readBody(body, newer, "node", "new?")
+	for m.Next() {
+		switch m.Key() {
+		case "node":
+			x.Node = m.Str(16)
+		case "new":
+			x.New = m.Bool()
+		}
+	}
+	return bodyError(m.Err())
+}
+
+// A GetNodeKeyResponse answers GET_NODE_KEY.
+type GetNodeKeyResponse struct {
+	Key []byte // `key`: an OpenPGP certificate, un-armored; aliases the input
+}
+
+// Append appends the body.
+func (x GetNodeKeyResponse) Append(b []byte) []byte {
+	b = msgp.AppendMapHeader(b, 1)
+	b = msgp.AppendString(b, "key")
+	return msgp.AppendBytes(b, x.Key)
+}
+
+// Parse parses the body.
+func (x *GetNodeKeyResponse) Parse(body []byte, newer bool) error {
+	*x = GetNodeKeyResponse{}
+	m := readBody(body, newer, "key")
+	for m.Next() {
+		x.Key = readBin(&m, 16, MaxKeySize)
+	}
+	return bodyError(m.Err())
 }

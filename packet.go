@@ -28,11 +28,11 @@ func (t PacketType) String() string {
 	case PacketEvent:
 		return "EVENT"
 	}
-	return hex(uint8(t))
+	return hexEnum(uint8(t))
 }
 
-// hex is the name of an enum's value that has none.
-func hex(v uint8) string { return fmt.Sprintf("%#02x", v) }
+// hexEnum is the name of an enum's value that has none.
+func hexEnum(v uint8) string { return fmt.Sprintf("%#02x", v) }
 
 // A Packet is the root of one binary WebSocket message (section 2).
 type Packet struct {
@@ -118,7 +118,7 @@ func parsePacket(b []byte, rev Revision) (p Packet, err *msgpack.Error) {
 	case p.Type > PacketEvent:
 		return p, &msgpack.Error{Key: "pakt", Found: p.Type.String(), Want: "REQUEST, RESPONSE or EVENT"}
 	case p.Type == PacketResponse && hasCode:
-		return p, &msgpack.Error{Key: "reqt", Found: hex(p.Code) + " in a RESPONSE", Want: "nil or no such key"}
+		return p, &msgpack.Error{Key: "reqt", Found: hexEnum(p.Code) + " in a RESPONSE", Want: "nil or no such key"}
 	case p.Type != PacketResponse && !hasCode:
 		return p, &msgpack.Error{Key: "reqt", Found: "nil or no such key", Want: "positive fixint in a " + p.Type.String()}
 	case p.Type != PacketResponse && hasErr:

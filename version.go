@@ -30,7 +30,7 @@ func (r Revision) String() string {
 	case RevisionDraft:
 		return "draft"
 	}
-	return hex(uint8(r))
+	return hexEnum(uint8(r))
 }
 
 // NodeRequest is the request that a packet to the node with the given `reqt` makes

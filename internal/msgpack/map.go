@@ -256,6 +256,12 @@ func (m *Map) Nil() bool {
 	return true
 }
 
+// IsBin reports whether the value at hand is bytes of some width. It takes nothing.
+func (m *Map) IsBin() bool {
+	h, ok := readHead(m.b)
+	return m.err == nil && ok && h.family == bin
+}
+
 // Map takes a whole map, checked as by [Skip], to be read by a [ReadMap] of
 // its own one level deeper. It aliases the input.
 func (m *Map) Map() []byte { return m.container(object, "map") }
