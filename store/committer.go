@@ -1,0 +1,273 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+)
+
+// ErrStopped is what a [Committer] answers after Run has returned without a
+// failure of the store.
+var ErrStopped = errors.New("committer stopped")
+
+// CommitterOptions bound a [Committer]. Zero takes the default.
+type CommitterOptions struct {
+	MaxOps     int // operations of one batch; default 1024
+	MaxBytes   int // bytes of one batch, as Op.Size counts them; default 8 MiB
+	QueueOps   int // operations waiting for a batch; default 4096
+	QueueBytes int // bytes waiting for a batch; default 64 MiB
+	Logger     *slog.Logger
+}
+
+// A Committer joins the operations of many callers into batches, so that
+// they share one write to the disk. There is no timer in it: while one batch is
+// written the next one gathers.
+type Committer struct {
+	store Store
+	o     CommitterOptions
+	log   *slog.Logger
+	wake  chan struct{} // holds one token when there may be something to take
+
+	batch []Op // owned by Run; kept for its memory
+
+	mu sync.Mutex // guards the following
+	// queue is what has room, in order, and waits for a batch. waiting is what
+	// comes after it and waits for room.
+	queue   []*submission
+	waiting []*submission
+	ops     int   // in queue
+	bytes   int   // in queue
+	err     error // not nil: Run has ended, nothing is taken any more
+}
+
+// A submission is what one Submit brings.
+type submission struct {
+	ops   []Op
+	bytes int
+	done  func(error)
+	room  chan error // for one in waiting: gets nil when it is queued
+}
+
+// NewCommitter returns a committer for s. Run does its work.
+func NewCommitter(s Store, o CommitterOptions) *Committer {
+	if o.MaxOps == 0 {
+		o.MaxOps = 1024
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = 8 << 20
+	}
+	if o.QueueOps == 0 {
+		o.QueueOps = 4096
+	}
+	if o.QueueBytes == 0 {
+		o.QueueBytes = 64 << 20
+	}
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Committer{store: s, o: o, log: log, wake: make(chan struct{}, 1)}
+}
+
+// Submit queues operations that are committed together, in order, behind those of
+// every Submit before it. It waits for room in the queue, until ctx ends.
+//
+// When it returns nil, done will run once, with what Commit returned: on Run's goroutine,
+// in the order of the Submits. It must not block; so it must not call
+// Submit or Do. When it returns an error nothing of it is committed and done does not run.
+//
+// What a batch fails with, other than ErrFailed, is tried again in smaller
+// batches, so that done gets only an error of its own operations.
+func (c *Committer) Submit(ctx context.Context, done func(error), ops ...Op) error {
+	s := &submission{ops: ops, done: done}
+	for _, op := range ops {
+		s.bytes += op.Size()
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	if c.err != nil {
+		defer c.mu.Unlock()
+		return c.err
+	}
+	if len(c.waiting) == 0 && c.fitsLocked(s) {
+		c.queueLocked(s)
+		c.mu.Unlock()
+		return nil
+	}
+	s.room = make(chan error, 1)
+	c.waiting = append(c.waiting, s)
+	c.mu.Unlock()
+
+	select {
+	case err := <-s.room:
+		return err
+	case <-ctx.Done():
+		return c.giveUp(ctx, s)
+	}
+}
+
+// giveUp takes s out of those waiting for room, unless it got it meanwhile.
+func (c *Committer) giveUp(ctx context.Context, s *submission) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case err := <-s.room:
+		return err
+	default:
+	}
+	for i, w := range c.waiting {
+		if w == s {
+			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
+			break
+		}
+	}
+	c.admitLocked() // those behind it may be smaller
+	return ctx.Err()
+}
+
+// Do submits operations and waits until they are committed: also when ctx ends
+// after they were queued, for by then nothing can stop them.
+func (c *Committer) Do(ctx context.Context, ops ...Op) error {
+	done := make(chan error, 1)
+	if err := c.Submit(ctx, func(err error) { done <- err }, ops...); err != nil {
+		return err
+	}
+	return <-done
+}
+
+// Run commits what is submitted until ctx is done and the queue is empty, then
+// returns nil. When the store fails it hands that error to all who wait and returns it.
+func (c *Committer) Run(ctx context.Context) error {
+	store := context.WithoutCancel(ctx)
+	for {
+		batch := c.take()
+		if batch == nil {
+			select {
+			case <-c.wake:
+				continue
+			case <-ctx.Done():
+			}
+			if c.stop(ErrStopped, true) {
+				return nil
+			}
+			continue
+		}
+		if err := c.commit(store, batch); err != nil {
+			c.stop(err, false)
+			return err
+		}
+	}
+}
+
+// commit commits a batch, in halves where it fails as a whole. Its error is one of the store's failure.
+func (c *Committer) commit(ctx context.Context, batch []*submission) error {
+	ops := c.batch[:0]
+	for _, s := range batch {
+		ops = append(ops, s.ops...)
+	}
+	err := c.store.Commit(ctx, ops)
+	clear(ops)
+	c.batch = ops
+	switch {
+	case errors.Is(err, ErrFailed):
+		for _, s := range batch {
+			s.done(err)
+		}
+		return err
+	case err != nil && len(batch) > 1:
+		half := len(batch) / 2
+		if err := c.commit(ctx, batch[:half]); err != nil {
+			for _, s := range batch[half:] {
+				s.done(err)
+			}
+			return err
+		}
+		return c.commit(ctx, batch[half:])
+	case err != nil:
+		c.log.Warn("operations not committed", "err", err)
+	}
+	for _, s := range batch {
+		s.done(err)
+	}
+	return nil
+}
+
+// take takes the next batch from the queue: at least one submission, nil when there is none.
+func (c *Committer) take() []*submission {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var n, ops, bytes int
+	for n < len(c.queue) {
+		s := c.queue[n]
+		if n > 0 && (ops+len(s.ops) > c.o.MaxOps || bytes+s.bytes > c.o.MaxBytes) {
+			break
+		}
+		n++
+		ops += len(s.ops)
+		bytes += s.bytes
+	}
+	if n == 0 {
+		return nil
+	}
+	batch := append([]*submission(nil), c.queue[:n]...)
+	rest := copy(c.queue, c.queue[n:])
+	clear(c.queue[rest:])
+	c.queue = c.queue[:rest]
+	c.ops -= ops
+	c.bytes -= bytes
+	c.admitLocked()
+	return batch
+}
+
+// stop ends the taking of submissions with err. What is queued gets it, unless
+// onlyIdle is set: then stop does nothing and returns false while something is.
+func (c *Committer) stop(err error, onlyIdle bool) bool {
+	c.mu.Lock()
+	if onlyIdle && len(c.queue) > 0 {
+		c.mu.Unlock()
+		return false
+	}
+	queue, waiting := c.queue, c.waiting
+	c.queue, c.waiting, c.ops, c.bytes = nil, nil, 0, 0
+	c.err = err
+	c.mu.Unlock()
+	for _, s := range waiting {
+		s.room <- err
+	}
+	for _, s := range queue {
+		s.done(err)
+	}
+	return true
+}
+
+// fitsLocked reports whether there is room for s in the queue. Anything has
+// room in an empty one.
+func (c *Committer) fitsLocked(s *submission) bool {
+	return len(c.queue) == 0 || c.ops+len(s.ops) <= c.o.QueueOps && c.bytes+s.bytes <= c.o.QueueBytes
+}
+
+func (c *Committer) queueLocked(s *submission) {
+	c.queue = append(c.queue, s)
+	c.ops += len(s.ops)
+	c.bytes += s.bytes
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// admitLocked queues those who wait as far as there is room now.
+func (c *Committer) admitLocked() {
+	n := 0
+	for ; n < len(c.waiting) && c.fitsLocked(c.waiting[n]); n++ {
+		s := c.waiting[n]
+		c.queueLocked(s)
+		s.room <- nil
+	}
+	rest := copy(c.waiting, c.waiting[n:])
+	clear(c.waiting[rest:])
+	c.waiting = c.waiting[:rest]
+}
