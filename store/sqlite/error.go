@@ -1,0 +1,40 @@
+package sqlite
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/tipt/tipt-go/store"
+)
+
+// classify tells which of the store's errors an error of SQLite or of the
+// file system is, and wraps it as that.
+func classify(err error) error {
+	if err == nil || errors.Is(err, store.ErrFailed) || errors.Is(err, store.ErrDiskFull) {
+		return err
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", store.ErrDiskFull, err)
+	}
+	var se *sqlite.Error
+	if !errors.As(err, &se) {
+		return err
+	}
+	switch se.Code() {
+	case lib.SQLITE_IOERR_SHMSIZE: // no room for the index of the write-ahead log
+		return fmt.Errorf("%w: %w", store.ErrDiskFull, err)
+	case lib.SQLITE_IOERR_NOMEM:
+		return err
+	}
+	switch se.Code() & 0xff {
+	case lib.SQLITE_FULL:
+		return fmt.Errorf("%w: %w", store.ErrDiskFull, err)
+	case lib.SQLITE_IOERR, lib.SQLITE_CORRUPT, lib.SQLITE_NOTADB, lib.SQLITE_READONLY, lib.SQLITE_PROTOCOL:
+		return fmt.Errorf("%w: %w", store.ErrFailed, err)
+	}
+	return err
+}

@@ -1,0 +1,235 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+
+	"modernc.org/sqlite"
+	lib "modernc.org/sqlite/lib"
+
+	"github.com/tipt/tipt-go/store"
+)
+
+const (
+	pageSize = 4096
+	// checkpointPages is how long the write-ahead log grows before its pages go
+	// into the database: 64 MiB. The longer, the more writes of one page become one.
+	checkpointPages = 16384
+	// trimLimit bounds how many messages one batch removes because all have
+	// taken them or their user is gone. The next batches go on.
+	trimLimit = 4096
+	// maxMailboxes bounds the mailboxes kept in memory between batches.
+	maxMailboxes = 16384
+)
+
+// A writer applies batches. Everything in it belongs to the batch that is
+// being committed; what it knows of the database is forgotten when one fails.
+type writer struct {
+	s *Store
+	c *conn
+
+	mailboxes map[store.UserID]*mailbox
+	changed   []*mailbox             // to be written at the end of the batch
+	trims     map[store.UserID]int64 // messages up to this seq are gone for everybody
+	sweep     sweep
+
+	checkpointAt int // pages written since the last complete checkpoint
+}
+
+func newWriter(s *Store, c *conn) *writer {
+	w := &writer{s: s, c: c, checkpointAt: s.checkpointPages()}
+	w.forget()
+	return w
+}
+
+// checkpointPages is smaller with a small reserve: a checkpoint may have to
+// make the database as much longer as the log is, and has only the reserve for that.
+func (s *Store) checkpointPages() int {
+	if s.reserve > 0 && s.reserve < 2*checkpointPages*pageSize {
+		return max(int(s.reserve/(2*pageSize)), 1)
+	}
+	return checkpointPages
+}
+
+// forget drops all that w knows of the database.
+func (w *writer) forget() {
+	w.mailboxes = make(map[store.UserID]*mailbox)
+	w.changed = nil
+	w.trims = make(map[store.UserID]int64)
+	w.sweep = sweep{}
+}
+
+func (w *writer) commit(batch []store.Op) error {
+	if err := w.checkRoom(batch); err != nil {
+		return err
+	}
+	if err := w.transact(batch); err != nil {
+		w.forget()
+		if rerr := w.rollback(); rerr != nil {
+			return fmt.Errorf("%w: %w, then rolling back: %w", store.ErrFailed, err, rerr)
+		}
+		if cerr := w.makeRoomInLog(err); cerr != nil {
+			return fmt.Errorf("%w, then a checkpoint: %w", err, cerr)
+		}
+		return err
+	}
+	if len(w.mailboxes) > maxMailboxes {
+		clear(w.mailboxes)
+	}
+	return w.checkpointIfDue()
+}
+
+func (w *writer) transact(batch []store.Op) error {
+	if _, err := w.c.exec("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	for _, op := range batch {
+		if err := w.apply(op); err != nil {
+			return err
+		}
+	}
+	if err := w.trim(); err != nil {
+		return err
+	}
+	if err := w.writeMailboxes(); err != nil {
+		return err
+	}
+	_, err := w.c.exec("COMMIT")
+	return err
+}
+
+func (w *writer) apply(op store.Op) error {
+	switch o := op.(type) {
+	case *store.CreateUser:
+		return w.createUser(o)
+	case *store.SetPassword:
+		return w.setPassword(o)
+	case *store.SetDisabled:
+		return w.setDisabled(o)
+	case *store.SetKey:
+		return w.setKey(o)
+	case *store.DeleteUser:
+		return w.deleteUser(o)
+	case *store.SignIn:
+		return w.signIn(o)
+	case *store.RemoveDevice:
+		return w.removeDevice(o.User, o.Device)
+	case *store.SeeDevice:
+		return w.seeDevice(o)
+	case *store.AddInvite:
+		return w.addInvite(o)
+	case *store.Append:
+		return w.append(o)
+	case *store.Take:
+		return w.take(o)
+	case *store.Expire:
+		return w.expire(o)
+	case *store.AddOutbox:
+		return w.addOutbox(o)
+	case *store.RetryOutbox:
+		return w.retryOutbox(o)
+	case *store.RemoveOutbox:
+		return w.removeOutbox(o)
+	}
+	return fmt.Errorf("unknown operation %T", op)
+}
+
+// rollback ends a transaction that failed. SQLite has often done so itself.
+func (w *writer) rollback() error {
+	err := w.c.script("ROLLBACK")
+	var se *sqlite.Error
+	if errors.As(err, &se) && se.Code() == lib.SQLITE_ERROR {
+		return nil // there is none
+	}
+	return err
+}
+
+// checkRoom refuses a batch that makes the store grow while less than the
+// reserve is free.
+func (w *writer) checkRoom(batch []store.Op) error {
+	if w.s.reserve < 0 || !grows(batch) {
+		return nil
+	}
+	free, err := freeSpace(w.s.dir)
+	if err != nil {
+		return err
+	}
+	if free >= w.s.reserve {
+		return nil
+	}
+	v := make([]driver.Value, 1)
+	if _, err := w.c.one(v, "PRAGMA freelist_count"); err != nil {
+		return err
+	}
+	if free+integer(v[0])*pageSize >= w.s.reserve {
+		return nil
+	}
+	return fmt.Errorf("%w: %d bytes are free, %d are kept in reserve", store.ErrDiskFull, free, w.s.reserve)
+}
+
+func grows(batch []store.Op) bool {
+	for _, op := range batch {
+		switch o := op.(type) {
+		case *store.Append, *store.AddOutbox, *store.CreateUser, *store.AddInvite:
+			return true
+		case *store.SetKey:
+			if o.Key != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// checkpointIfDue moves the log into the database when it is long. The batch before is
+// on the disk whatever comes of it, so only a failure of the store is an error.
+func (w *writer) checkpointIfDue() error {
+	pages, _, err := w.c.c.(sqlite.DBStatus).Status(sqlite.DBStatusCacheWrite, false)
+	if err != nil {
+		return err
+	}
+	if pages < w.checkpointAt {
+		return nil
+	}
+	complete, err := w.checkpoint()
+	switch err = classify(err); {
+	case errors.Is(err, store.ErrFailed):
+		return err
+	case err != nil:
+		w.s.log.Warn("checkpoint of the store put off", "err", err)
+	}
+	if !complete {
+		// Somebody reads what would be overwritten, or there is no room: try again soon.
+		w.checkpointAt = pages + checkpointPages/16
+	}
+	return nil
+}
+
+// checkpoint moves the log into the database as far as it can. When complete the next
+// batch writes over the log from its start.
+func (w *writer) checkpoint() (complete bool, err error) {
+	v := make([]driver.Value, 3)
+	if _, err := w.c.one(v, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
+		return false, err
+	}
+	if busy, log, moved := integer(v[0]), integer(v[1]), integer(v[2]); busy != 0 || log != moved {
+		return false, nil
+	}
+	w.checkpointAt = w.s.checkpointPages()
+	_, _, err = w.c.c.(sqlite.DBStatus).Status(sqlite.DBStatusCacheWrite, true)
+	return err == nil, err
+}
+
+// makeRoomInLog checkpoints after a batch that found the disk full, so that the
+// next one can use the log's space again.
+func (w *writer) makeRoomInLog(cause error) error {
+	if !errors.Is(classify(cause), store.ErrDiskFull) {
+		return nil
+	}
+	_, err := w.checkpoint()
+	if err = classify(err); errors.Is(err, store.ErrFailed) {
+		return err
+	}
+	return nil // still no room, which the caller learns
+}
