@@ -1,8 +1,134 @@
 package link
 
-// A Budget bounds the bytes that several links hold together: requests being
-// worked on and packets not yet sent.
-type Budget struct{}
+import "sync"
+
+// A Budget bounds the bytes that the links of a node hold together: requests
+// being worked on and packets not yet sent. Requests over it are answered BUSY, calls
+// wait. Calls get three quarters of it at most, so that peers which do not
+// read cannot keep the node from hearing requests.
+type Budget struct {
+	limit int64
+
+	mu      sync.Mutex // guards the following fields; taken after a Link's mu
+	used    int64
+	waiting []*claim // those that Link.claim points to, and ended ones
+}
+
+// A claim is a link whose next call found no room, or nil when it has ended.
+type claim struct {
+	link *Link
+	size int64
+}
 
 // NewBudget returns a budget of so many bytes.
-func NewBudget(bytes int64) *Budget { panic("unwritten") }
+func NewBudget(bytes int64) *Budget { return &Budget{limit: bytes} }
+
+// reserve takes n bytes for a request, or reports false.
+func (b *Budget) reserve(n int64) bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.used+n > b.limit {
+		return false
+	}
+	b.used += n
+	return true
+}
+
+// force takes n bytes whether they are there or not, for what is small and
+// bounded otherwise.
+func (b *Budget) force(n int64) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	b.used += n
+	b.mu.Unlock()
+}
+
+// reserveCall takes n bytes for a call of l, or reports false; then l.retry is
+// called once there is room.
+func (b *Budget) reserveCall(l *Link, n int64) bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.awaitLocked(l, n) {
+		return false
+	}
+	b.used += n
+	return true
+}
+
+// awaitCall is reserveCall without taking the bytes.
+func (b *Budget) awaitCall(l *Link, n int64) bool {
+	if b == nil {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.awaitLocked(l, n)
+}
+
+func (b *Budget) awaitLocked(l *Link, n int64) bool {
+	if b.roomLocked(n) {
+		return true
+	}
+	if l.claim == nil {
+		l.claim = &claim{link: l}
+		b.waiting = append(b.waiting, l.claim)
+	}
+	l.claim.size = n
+	return false
+}
+
+// roomLocked reports whether a call of n bytes may be queued. One may always
+// when nothing else is held, or one larger than the budget would wait for ever.
+func (b *Budget) roomLocked(n int64) bool {
+	return b.used+n <= b.limit/4*3 || b.used == 0
+}
+
+// release gives n bytes back and lets the links that wait try again, in turn. The
+// caller holds no lock.
+func (b *Budget) release(n int64) {
+	if b == nil || n == 0 {
+		return
+	}
+	b.mu.Lock()
+	b.used -= n
+	for len(b.waiting) > 0 {
+		c := b.waiting[0]
+		if c.link != nil && !b.roomLocked(c.size) {
+			break
+		}
+		b.waiting[0] = nil
+		if b.waiting = b.waiting[1:]; len(b.waiting) == 0 {
+			b.waiting = nil
+		}
+		if c.link == nil {
+			continue
+		}
+		l := c.link
+		l.claim = nil
+		b.mu.Unlock()
+		l.retry()
+		b.mu.Lock()
+	}
+	b.mu.Unlock()
+}
+
+// forget drops the claim of a link that has ended.
+func (b *Budget) forget(l *Link) {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l.claim != nil {
+		l.claim.link = nil
+		l.claim = nil
+	}
+}

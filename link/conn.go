@@ -5,13 +5,14 @@ import (
 	"time"
 )
 
-// StallTimeout is how long a [Conn] lets a peer take nothing of what is
-// written before it gives up.
+// StallTimeout is how long a peer may take nothing of what is written before
+// the connection is dropped, and how long a link that is being closed may take to write what
+// is queued.
 const StallTimeout = 30 * time.Second
 
 // A Conn carries whole messages and the control frames of WebSocket. The two
 // ends of internal/ws and those of [Pipe] are Conns. Next and the reader it returns are
-// used by one goroutine, Write and Close by one other; the rest by any.
+// used by one goroutine, Write and Close by one at a time; the rest by any.
 type Conn interface {
 	// Bind sets what is called, by the goroutine that reads, when a PING has
 	// come, whose PONG the next Write will carry, and when a PONG has come. It
@@ -37,17 +38,14 @@ type Conn interface {
 	// Ping makes the next Write carry a PING.
 	Ping()
 
-	// Close writes what control frames are due and a close frame, without a
-	// status when code is 1005. No Write follows.
+	// Close writes a close frame, without a status when code is
+	// tipt.CloseNoStatus. No Write follows; Next still works.
 	Close(code int, reason string) error
 
 	// CloseNow ends the connection at once and fails what waits on it.
 	CloseNow()
 
 	// SetReadLimit sets the size in bytes over which Next, or the reader, fails
-	// with 1009. It is tipt.MaxPacketSize at first.
+	// with tipt.CloseTooLarge. It is tipt.MaxPacketSize at first.
 	SetReadLimit(n int64)
 }
-
-// Pipe returns the two ends of a connection in memory.
-func Pipe() (a, b Conn) { panic("unwritten") }

@@ -4,9 +4,14 @@
 // node and a client use the same [Link].
 //
 // The 8-bit id is the semaphore. A side has at most 256 requests in flight
-// (section 3.2), so the tables of calls made and of requests being served, and
-// the responses waiting to be written, are bounded by construction. Only bytes
-// need bounds of their own: see [Options] and [Budget].
+// (section 3.2), so the calls made, the requests being served and the responses
+// waiting to be written are bounded by construction. Only bytes need bounds of
+// their own: 8 MiB of requests being worked on and 4 MiB unsent on each
+// connection, and a [Budget] for all of a node.
+//
+// An idle link holds no table, no buffer and no goroutine but that of [Link.Run]:
+// a table grows with the ids in use and goes when none is, and a writer runs
+// while there is something to write.
 package link
 
 import (
@@ -14,6 +19,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tipt/tipt-go"
@@ -21,8 +28,8 @@ import (
 
 var (
 	// ErrClosed is the error of calls that a connection leaves unanswered
-	// when it ends, and of those made after Close. Whether the peer carried the
-	// request out is unknown when its packet had been queued (section 1.6).
+	// when it ends, and of those made after Close. Whether the peer carried a
+	// request out is unknown once Go has queued it (section 1.6).
 	ErrClosed = errors.New("link: closed")
 
 	// ErrFull is Emit's error when too much waits to be written.
@@ -32,16 +39,19 @@ var (
 // A CloseError says how a connection was closed.
 type CloseError struct {
 	Local  bool // this side closed first
-	Code   int  // section 1.6; 1005 when the peer gave none
+	Code   int  // section 1.6
 	Reason string
 }
 
 func (e *CloseError) Error() string {
-	by := "peer"
+	by := "the peer"
 	if e.Local {
 		by = "this side"
 	}
-	return fmt.Sprintf("link: closed by %s with %d %s", by, e.Code, e.Reason)
+	if e.Reason == "" {
+		return fmt.Sprintf("link: %s closed with %d", by, e.Code)
+	}
+	return fmt.Sprintf("link: %s closed with %d: %s", by, e.Code, e.Reason)
 }
 
 // A Handler is told what the peer asks. Both methods are called by the
@@ -65,12 +75,13 @@ type Options struct {
 	// connection's own bounds hold.
 	Budget *Budget
 
-	// Logger is told, at level debug, why a connection is closed and what was
-	// ignored. nil: nothing is logged.
+	// Logger is told, at level debug, for which violation a connection is
+	// closed. nil: nothing is logged.
 	Logger *slog.Logger
 
-	// Tap is called with each packet as it crosses the wire, sent ones just
-	// before they are written. It must neither block nor keep the slice. nil: none.
+	// Tap is called with each packet as it crosses the wire: sent ones just
+	// before they are written, received ones unless there was no memory for them.
+	// It must neither block nor keep the slice; it is called by two goroutines. nil: none.
 	Tap func(sent bool, packet []byte)
 
 	// Ignored is called for each event that is dropped because it is malformed or
@@ -78,96 +89,300 @@ type Options struct {
 	Ignored func(error)
 }
 
+// A Link is one end of a connection. Its methods may be called by several
+// goroutines at once, also before Run: what they send then waits for it.
+type Link struct {
+	// Static after New.
+	conn    Conn
+	handler Handler
+	budget  *Budget
+	log     *slog.Logger
+	tap     func(sent bool, packet []byte)
+	ignored func(error)
+	began   time.Time
+
+	received atomic.Int64 // when something arrived last, as a time.Duration since began
+
+	writer sync.WaitGroup // the goroutine of write
+	timers sync.WaitGroup // the calls of timer and of Run's context that are still to come
+
+	claim *claim // guarded by budget.mu
+
+	mu       sync.Mutex // guards the following fields
+	state    state
+	started  bool // Run was called
+	writing  bool // the writer runs
+	control  bool // conn has a PING or PONG to write
+	revision tipt.Revision
+	cause    error       // what Run returns; the first one stays
+	farewell *CloseError // what Close was called with
+	timer    *time.Timer // drops a connection that takes too long to close
+
+	inbound ids   // requests of the peer whose response was not taken for writing yet
+	serving int   // those of them that await Reply or Fail
+	working int64 // bytes of the latter, and of a message that arrives
+
+	outbound  ids     // calls that have an id
+	calls     []*call // by id
+	waiting   queue   // calls that wait for an id or for room
+	responses queue   // written first
+	requests  queue   // calls and events
+	unsent    int64   // bytes of both, and of what is being written
+
+	room     func() // Room's
+	roomSize int64  // of what TryGo refused last
+	pongs    []chan error
+}
+
+// A state is how far a link has come towards its end. It only grows.
+type state uint8
+
+const (
+	// open: everything is allowed.
+	open state = iota
+	// closing: Close was called. What is queued is
+	// written, what arrives is discarded.
+	closing
+	// closed: our close frame is written or being written. What arrives is discarded until the
+	// peer has closed too.
+	closed
+	// broken: the connection was dropped.
+	broken
+	// ended: the reader has returned, and what the link held is given back.
+	ended
+)
+
 // New returns a link over c. It starts nothing: see [Link.Run].
-func New(c Conn, o Options) *Link { panic("unwritten") }
+func New(c Conn, o Options) *Link {
+	l := &Link{
+		conn:    c,
+		handler: o.Handler,
+		budget:  o.Budget,
+		log:     o.Logger,
+		tap:     o.Tap,
+		ignored: o.Ignored,
+		began:   time.Now(),
+	}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	c.Bind(l.pinged, l.ponged)
+	return l
+}
 
 // Run runs the connection until it ends and returns why: a [*CloseError], the
 // transport's error, or the cause of ctx, whose end drops the connection as
-// [Link.CloseNow] does. It owns every goroutine of the link and returns after the last
-// of them. It is called once.
-func (l *Link) Run(ctx context.Context) error { panic("unwritten") }
+// [Link.CloseNow] does, which itself makes it ErrClosed. It owns every goroutine of the
+// link and returns after the last of them. It is called once.
+func (l *Link) Run(ctx context.Context) error {
+	l.timers.Add(1)
+	stop := context.AfterFunc(ctx, func() {
+		defer l.timers.Done()
+		l.drop(context.Cause(ctx))
+	})
 
-// Call sends a request and waits for its response. The error is a
-// [*tipt.Error] when the peer answered with one, ctx's when it ended first, ErrClosed when
-// the connection did. A call given up keeps its id until the late response comes
-// (section 3.2), unless its packet was not written yet. Call takes over body.
-func (l *Link) Call(ctx context.Context, code uint8, body []byte) (tipt.Packet, error) {
-	panic("unwritten")
+	l.mu.Lock()
+	l.started = true
+	if l.state == closing {
+		l.closeInLocked(StallTimeout)
+	}
+	l.wakeLocked()
+	l.mu.Unlock()
+
+	l.finish(l.read())
+
+	if stop() {
+		l.timers.Done()
+	}
+	l.timers.Wait()
+	return l.cause
 }
 
-// Go sends a request and returns without waiting for its response. It waits
-// until an id is free and there is room among the unsent bytes; ctx bounds this
-// wait alone. The requests of one goroutine are written in the order of its calls.
-//
-// When Go returns nil, done will run exactly once: on the reading goroutine when
-// the response comes, with a [*tipt.Error] when it holds one, or with ErrClosed at the end
-// of the connection. It must not block; the packet's Body is its to keep. When Go
-// returns an error, done does not run. Go takes over body.
-func (l *Link) Go(ctx context.Context, code uint8, body []byte, done func(tipt.Packet, error)) error {
-	panic("unwritten")
+// finish ends the link once nothing can be read any more, because of err.
+func (l *Link) finish(err error) {
+	l.mu.Lock()
+	var ce *CloseError
+	// The peer closed first: it gets its close frame back (RFC 6455, section 5.5.1).
+	echo := errors.As(err, &ce) && l.state < closed
+	if l.cause == nil {
+		if ce == nil {
+			err = fmt.Errorf("link: read: %w", err)
+		}
+		l.cause = err
+	}
+	if echo {
+		l.closeInLocked(tipt.CloseLinger)
+	}
+	l.state = ended
+	l.mu.Unlock()
+
+	if echo {
+		l.writer.Wait()
+		if err := l.conn.Close(ce.Code, ""); err != nil {
+			l.log.Debug("close frame not returned", "cause", err)
+		}
+	}
+	l.conn.CloseNow()
+	l.writer.Wait()
+
+	l.mu.Lock()
+	if l.timer != nil && l.timer.Stop() {
+		l.timers.Done()
+	}
+	held := l.unsent + l.working
+	l.responses, l.requests = queue{}, queue{}
+	var unanswered []func(tipt.Packet, error)
+	for _, c := range l.calls {
+		if c != nil && c.done != nil {
+			unanswered = append(unanswered, c.done)
+			c.done = nil
+		}
+	}
+	l.calls = nil
+	l.refuseWaitingLocked()
+	l.mu.Unlock()
+
+	l.budget.forget(l)
+	l.budget.release(held)
+	for _, done := range unanswered {
+		done(tipt.Packet{}, ErrClosed)
+	}
 }
-
-// TryGo is Go without waiting: it reports false, and does nothing, when there
-// is no id or no room now or the link is closed.
-func (l *Link) TryGo(code uint8, body []byte, done func(tipt.Packet, error)) bool {
-	panic("unwritten")
-}
-
-// Room arranges for f to be called once when what TryGo refused last may
-// succeed; a later Room replaces f. f must not block. It may be called before Room returns
-// and by any goroutine, and is not called any more once the link is closed.
-func (l *Link) Room(f func()) { panic("unwritten") }
-
-// Emit sends an event after the requests queued before it. It does not wait: the error
-// is ErrFull or ErrClosed. Emit takes over body.
-func (l *Link) Emit(code uint8, body []byte) error { panic("unwritten") }
 
 // Close writes what is queued, then a close frame, discards input for up to
 // tipt.CloseLinger until the peer has closed too, and ends Run. It does not wait and
 // only the first call counts. From then on calls fail with ErrClosed, replies are
 // dropped, and the handler is told nothing more, except for a call of it under way.
-func (l *Link) Close(code int, reason string) { panic("unwritten") }
+func (l *Link) Close(code int, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state != open {
+		return
+	}
+	l.state = closing
+	l.farewell = &CloseError{Local: true, Code: code, Reason: reason}
+	l.cause = l.farewell
+	l.refuseWaitingLocked()
+	if l.started {
+		// A peer that reads slowly would otherwise be waited for as long as it likes.
+		l.closeInLocked(StallTimeout)
+	}
+	l.wakeLocked()
+}
 
 // CloseNow drops the connection without a close frame.
-func (l *Link) CloseNow() { panic("unwritten") }
+func (l *Link) CloseNow() { l.drop(ErrClosed) }
+
+// drop ends the connection at once, because of err.
+func (l *Link) drop(err error) {
+	l.mu.Lock()
+	if l.state < broken {
+		l.state = broken
+		if l.cause == nil {
+			l.cause = err
+		}
+		l.refuseWaitingLocked()
+	}
+	l.mu.Unlock()
+	l.conn.CloseNow()
+}
+
+// closeInLocked drops the connection after d, in place of what was arranged before.
+func (l *Link) closeInLocked(d time.Duration) {
+	if l.timer != nil {
+		if !l.timer.Stop() {
+			return // it is being dropped
+		}
+		l.timers.Done()
+	}
+	l.timers.Add(1)
+	l.timer = time.AfterFunc(d, func() {
+		defer l.timers.Done()
+		l.conn.CloseNow()
+	})
+}
 
 // SetReadLimit sets the size in bytes over which an arriving packet closes the
 // connection with 1009. It is tipt.MaxPacketSize at first.
-func (l *Link) SetReadLimit(n int64) { panic("unwritten") }
+func (l *Link) SetReadLimit(n int64) { l.conn.SetReadLimit(n) }
 
 // SetRevision sets the form of packets from the next one that is read and the
 // next one that is queued (section 9).
-func (l *Link) SetRevision(rev tipt.Revision) { panic("unwritten") }
+func (l *Link) SetRevision(rev tipt.Revision) {
+	l.mu.Lock()
+	l.revision = rev
+	l.mu.Unlock()
+}
 
 // Ping sends a PING and does not wait: [Link.LastReceived] tells of the answer.
-func (l *Link) Ping() { panic("unwritten") }
+func (l *Link) Ping() {
+	l.conn.Ping()
+	l.controlDue()
+}
 
 // PingWait sends a PING and waits for a PONG. The error is ctx's or ErrClosed.
-func (l *Link) PingWait(ctx context.Context) error { panic("unwritten") }
+func (l *Link) PingWait(ctx context.Context) error {
+	pong := make(chan error, 1)
+	l.mu.Lock()
+	if l.state != open {
+		l.mu.Unlock()
+		return ErrClosed
+	}
+	l.pongs = append(l.pongs, pong)
+	l.mu.Unlock()
+	l.Ping()
+
+	select {
+	case err := <-pong:
+		return err
+	case <-ctx.Done():
+		l.mu.Lock()
+		for i := range l.pongs {
+			if l.pongs[i] == pong {
+				l.pongs = append(l.pongs[:i], l.pongs[i+1:]...)
+				break
+			}
+		}
+		l.mu.Unlock()
+		return ctx.Err()
+	}
+}
+
+// controlDue has the control frames written that conn holds.
+func (l *Link) controlDue() {
+	l.mu.Lock()
+	l.control = true
+	l.wakeLocked()
+	l.mu.Unlock()
+}
+
+func (l *Link) pinged() {
+	l.touch()
+	l.controlDue()
+}
+
+func (l *Link) ponged() {
+	l.touch()
+	l.mu.Lock()
+	for _, pong := range l.pongs {
+		pong <- nil
+	}
+	l.pongs = nil
+	l.mu.Unlock()
+}
+
+// touch notes that something arrived.
+func (l *Link) touch() { l.received.Store(int64(time.Since(l.began))) }
 
 // LastReceived returns when something of the peer arrived last, at first when
 // the link was made.
-func (l *Link) LastReceived() time.Time { panic("unwritten") }
-
-// Serving returns the number of requests of the peer that await Reply or Fail.
-func (l *Link) Serving() int { panic("unwritten") }
-
-// A Link is one end of a connection. Its methods may be called by several
-// goroutines at once, those that send also before Run.
-type Link struct{}
-
-// A Request is a request of the peer. Exactly one of Reply and Fail must be
-// called, once, by any goroutine; a second call panics.
-type Request struct {
-	Code    uint8  // `reqt`
-	Body    []byte // `body`; it counts as memory in use until the answer, and is the handler's to keep
-	Version string // `ver`
-	Newer   bool   // tipt.Packet.Newer
+func (l *Link) LastReceived() time.Time {
+	return l.began.Add(time.Duration(l.received.Load()))
 }
 
-// Reply answers with body, nil for none, and takes it over. A body of more than
-// 4 KiB for which there is no room becomes the error BUSY (section 3.6).
-func (r *Request) Reply(body []byte) { panic("unwritten") }
-
-// Fail answers with an error.
-func (r *Request) Fail(e *tipt.Error) { panic("unwritten") }
+// Serving returns the number of requests of the peer that await Reply or Fail.
+func (l *Link) Serving() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.serving
+}
