@@ -1,0 +1,89 @@
+// Command tiptd is a Tipt node and what its operator needs to run it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/node"
+)
+
+// Exit statuses.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// cli is the command line. Each flag is also a variable TIPT_….
+type cli struct {
+	Serve       serveCmd       `cmd:"" help:"Serve the users of one name."`
+	Dev         devCmd         `cmd:"" help:"Run a node to play with: no set-up, on loopback, open to everybody there."`
+	Demo        demoCmd        `cmd:"" help:"Show a whole conversation, packet by packet, and end."`
+	Maintenance maintenanceCmd `cmd:"" help:"Turn clients away while the node keeps running, or let them in again."`
+	Invite      inviteCmd      `cmd:"" help:"Invite new users."`
+	User        userCmd        `cmd:"" help:"List users, lock them out or let them in again."`
+	Version     versionCmd     `cmd:"" help:"Print the versions of this program and of its protocol."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// streams is where a command prints.
+type streams struct {
+	out, err io.Writer
+}
+
+// run is main without the process: it returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	var c cli
+	exited := -1 // kong exits by itself after --help
+	parser, err := kong.New(&c,
+		kong.Name("tiptd"),
+		kong.Description("A node of the Tipt messaging protocol. Try `tiptd demo` first, then `tiptd dev`."),
+		kong.DefaultEnvars("TIPT"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exited = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(streams{stdout, stderr}),
+	)
+	if err != nil {
+		fmt.Fprintf(stderr, "tiptd: %v\n", err)
+		return exitFailed
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 {
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "tiptd: %v\n", err)
+		var parse *kong.ParseError
+		if errors.As(err, &parse) {
+			fmt.Fprintf(stderr, "Run `tiptd --help` for the commands, `tiptd serve --help` for the flags of one.\n")
+		}
+		return exitUsage
+	}
+	if err := parsed.Run(); err != nil {
+		fmt.Fprintf(stderr, "tiptd: %v\n", err)
+		return exitFailed
+	}
+	return 0
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run(s streams) error {
+	_, err := fmt.Fprintf(s.out, "tiptd %s, Tipt protocol %s\n", node.Release, tipt.Version)
+	return err
+}

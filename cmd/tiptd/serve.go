@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/node"
+	"github.com/tipt/tipt-go/store"
+	"github.com/tipt/tipt-go/store/sqlite"
+)
+
+// serveCmd is `tiptd serve`. Other programs rely on its flags.
+type serveCmd struct {
+	Node           string            `required:"" placeholder:"NAME" help:"The name of the node: users are called user@NAME."`
+	Listen         string            `default:":443" placeholder:"ADDR" help:"Where to listen (${default})."`
+	Data           string            `required:"" placeholder:"DIR" type:"path" help:"Folder of everything the node keeps; made if missing."`
+	Cert           string            `required:"" placeholder:"FILE" type:"path" help:"Certificate chain for NAME in PEM; read again when it changes."`
+	Key            string            `required:"" placeholder:"FILE" type:"path" help:"The certificate's private key in PEM."`
+	Registration   string            `enum:"open,invite,closed" default:"closed" placeholder:"WHO" help:"Who may register: open, invite or closed (${default})."`
+	RootCA         string            `name:"root-ca" placeholder:"FILE" type:"path" help:"A further root, in PEM, for the certificates of other nodes."`
+	Resolve        map[string]string `mapsep:"none" placeholder:"NAME=HOST:PORT" help:"Where another node is reached, instead of by DNS. May be repeated."`
+	MaxConnections int               `default:"16384" placeholder:"N" help:"Connections served at once (${default})."`
+	LogFormat      string            `enum:"text,json" default:"text" help:"Form of the log: text or json (${default})."`
+	LogLevel       slog.Level        `default:"info" help:"What to log: debug, info, warn or error (${default})."`
+}
+
+// Help is shown below the flags.
+func (serveCmd) Help() string {
+	return `Examples:
+  tiptd serve --node chat.example.org --data /var/lib/tipt \
+      --cert /etc/tipt/fullchain.pem --key /etc/tipt/privkey.pem --registration invite
+  tiptd invite new --data /var/lib/tipt
+
+"listening on ADDR" on standard error says that it serves. SIGTERM ends it in good order.`
+}
+
+func (c *serveCmd) Run(ctx context.Context, s streams) error {
+	log := c.logger(s.err)
+	name, err := tipt.ParseNodeName(c.Node)
+	if err != nil {
+		return fmt.Errorf("--node: %w", err)
+	}
+	if c.MaxConnections < 1 {
+		return fmt.Errorf("--max-connections: %d is too few; at least 1 must be allowed", c.MaxConnections)
+	}
+	if err := c.checkOutbound(); err != nil {
+		return err
+	}
+	certificate, err := node.LoadCertificate(c.Cert, c.Key, log)
+	if err != nil {
+		return err
+	}
+	return serve(ctx, s, service{
+		name:         name,
+		listen:       c.Listen,
+		data:         c.Data,
+		tls:          certificate.TLS(),
+		registration: registrations[c.Registration],
+		connections:  c.MaxConnections,
+		log:          log,
+	})
+}
+
+var registrations = map[string]tipt.Registration{
+	"open":   tipt.RegistrationOpen,
+	"invite": tipt.RegistrationInvite,
+	"closed": tipt.RegistrationClosed,
+}
+
+func (c *serveCmd) logger(w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// checkOutbound refuses what forwarding could not use, at the start and not
+// at the first message.
+func (c *serveCmd) checkOutbound() error {
+	if c.RootCA != "" {
+		pem, err := os.ReadFile(c.RootCA)
+		if err != nil {
+			return fmt.Errorf("--root-ca: %w", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			return fmt.Errorf("--root-ca: %s holds no certificate in PEM", c.RootCA)
+		}
+	}
+	for name, address := range c.Resolve {
+		if _, err := tipt.ParseNodeName(name); err != nil {
+			return fmt.Errorf("--resolve: %w", err)
+		}
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return fmt.Errorf("--resolve: %s=%s: %w; write NAME=HOST:PORT", name, address, err)
+		}
+	}
+	return nil
+}
+
+// A service is a node with its store and its sockets.
+type service struct {
+	name         tipt.NodeName
+	listen       string
+	data         string
+	tls          *tls.Config
+	registration tipt.Registration
+	connections  int
+	log          *slog.Logger
+	tap          func(connection uint64, sent bool, packet []byte)
+	ready        func(net.Addr, store.Store) error // nil, or called once it can be reached
+}
+
+// serve runs a node until ctx is done.
+func serve(ctx context.Context, s streams, v service) (err error) {
+	st, err := sqlite.Open(v.data, sqlite.Options{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	key, err := node.LoadKey(v.data, v.name)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", v.listen)
+	if err != nil {
+		return listenError(v.listen, err)
+	}
+	admin, err := node.ListenAdmin(v.data)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	n := node.New(node.Config{
+		Name:           v.name,
+		Store:          st,
+		Key:            key,
+		Admin:          admin,
+		Registration:   v.registration,
+		MaxConnections: v.connections,
+		Logger:         v.log,
+		Tap:            v.tap,
+	})
+	fmt.Fprintf(s.err, "listening on %s\n", listener.Addr())
+	if v.ready != nil {
+		if err := v.ready(listener.Addr(), st); err != nil {
+			return errors.Join(err, admin.Close(), listener.Close())
+		}
+	}
+	return n.Run(ctx, tls.NewListener(listener, v.tls))
+}
+
+func listenError(address string, err error) error {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("listen on %s: %w; ports below 1024 need the right to bind them (CAP_NET_BIND_SERVICE)", address, err)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("listen on %s: another program listens there already", address)
+	}
+	return fmt.Errorf("listen on %s: %w", address, err)
+}

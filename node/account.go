@@ -1,0 +1,214 @@
+package node
+
+import (
+	"time"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/link"
+	"github.com/tipt/tipt-go/seal"
+	"github.com/tipt/tipt-go/store"
+)
+
+// register serves REGISTER (section 4).
+func (s *session) register(r *link.Request) {
+	var body tipt.RegisterRequest
+	if err := body.Parse(r.Body, r.Newer); err != nil {
+		s.answer(r, nil, err)
+		s.openGate()
+		return
+	}
+	s.node.tasks.Go(func() {
+		defer s.openGate()
+		s.answer(r, nil, s.node.accounts.Register(s.ctx, body))
+	})
+}
+
+// signIn serves SIGN_IN (section 4).
+func (s *session) signIn(r *link.Request) {
+	var body tipt.SignInRequest
+	if err := body.Parse(r.Body, r.Newer); err != nil {
+		s.answer(r, nil, err)
+		s.openGate()
+		return
+	}
+	s.node.tasks.Go(func() {
+		defer s.openGate()
+		response, err := s.enterAs(body)
+		if err != nil {
+			s.answer(r, nil, err)
+			return
+		}
+		r.Reply(response.Append(nil))
+		if s.delivery != nil { // set by this goroutine, static from then on
+			s.delivery.begin()
+		}
+	})
+}
+
+// enterAs checks credentials and makes the connection the user's.
+func (s *session) enterAs(body tipt.SignInRequest) (tipt.SignInResponse, error) {
+	n := s.node
+	// A name that is none has no account either: its credentials fail below.
+	name, _ := tipt.ParseUserName(body.User)
+	revocations := n.online.revocations(name)
+	in, err := n.accounts.SignIn(s.ctx, body, s.from, n.online.devices)
+	if err != nil {
+		return tipt.SignInResponse{}, err
+	}
+	as := signedInAs{user: in.User, name: in.Name, address: in.Address, device: in.Device, receives: body.Receive}
+	s.mu.Lock()
+	s.account = as
+	s.noted = time.Now()
+	s.mu.Unlock()
+	replaced, ok := n.online.join(s, as, in.ByPassword, revocations)
+	if !ok {
+		return tipt.SignInResponse{}, &tipt.Error{
+			Code:    tipt.ErrBusy,
+			Message: "too many connections of this user only send, or its credentials have just changed",
+			Wait:    time.Second,
+		}
+	}
+	for _, other := range replaced {
+		other.close(closeReplaced, "signed in on a newer connection")
+	}
+	for _, device := range in.Dropped {
+		n.signOutDevices(in.User, in.Name, func(as signedInAs) bool { return as.device == device })
+	}
+
+	s.link.SetReadLimit(tipt.MaxPacketSize)
+	n.mu.Lock()
+	delete(n.unsigned, s)
+	n.mu.Unlock()
+	s.mu.Lock()
+	s.phase = signedIn
+	if body.Receive && !s.closed {
+		s.delivery = newDelivery(s, in.Place)
+	}
+	s.mu.Unlock()
+	s.log.Debug("signed in", "receives", body.Receive)
+	return tipt.SignInResponse{Address: in.Address, Token: in.Token}, nil
+}
+
+// signOut undoes enterAs when the connection has ended.
+func (s *session) signOut() {
+	s.mu.Lock()
+	as, delivery, joined := s.account, s.delivery, s.account.user != 0
+	s.closed = true
+	s.mu.Unlock()
+	if !joined {
+		return
+	}
+	if delivery != nil {
+		delivery.close()
+	}
+	s.node.online.leave(s)
+	s.node.seen(as)
+}
+
+// seen notes that a device is, or was until now, connected.
+func (n *Node) seen(as signedInAs) {
+	if err := n.accounts.See(n.alive, as.user, as.device); err != nil {
+		n.log.Error("see a device", "error", err)
+	}
+}
+
+// signOutDevices closes the connections of a user that which chooses, and
+// makes sign-ins that are under way with what was revoked fail.
+func (n *Node) signOutDevices(user store.UserID, name tipt.UserName, which func(signedInAs) bool) {
+	for _, s := range n.online.revoke(user, name, which) {
+		s.close(closeSignedOut, "signed out")
+	}
+}
+
+// setPassword serves SET_PASSWORD (section 4).
+func (s *session) setPassword(r *link.Request) {
+	var body tipt.SetPasswordRequest
+	if err := body.Parse(r.Body, r.Newer); err != nil {
+		s.answer(r, nil, err)
+		return
+	}
+	s.async(r, func() ([]byte, error) {
+		if err := s.node.accounts.SetPassword(s.ctx, s.account.user, s.account.device, body, s.from); err != nil {
+			return nil, err
+		}
+		s.node.signOutDevices(s.account.user, s.account.name, func(as signedInAs) bool {
+			return as.device != s.account.device
+		})
+		return nil, nil
+	})
+}
+
+// listDevices serves LIST_DEVICES (section 4).
+func (s *session) listDevices(r *link.Request) {
+	if err := tipt.ParseNil(r.Body); err != nil {
+		s.answer(r, nil, err)
+		return
+	}
+	s.async(r, func() ([]byte, error) {
+		devices, err := s.node.accounts.Devices(s.ctx, s.account.user)
+		if err != nil {
+			return nil, err
+		}
+		var response tipt.ListDevicesResponse
+		for _, d := range devices {
+			device := tipt.Device{Name: d.Name, Seen: d.Seen, Online: s.node.online.receives(s.account.user, d.Name)}
+			if s.node.online.connected(s.account.user, d.Name) {
+				device.Seen = time.Now()
+			}
+			response.Devices = append(response.Devices, device)
+		}
+		return response.Append(nil), nil
+	})
+}
+
+// removeDevice serves REMOVE_DEVICE (section 4). A device that removes itself
+// gets its answer before its connection closes.
+func (s *session) removeDevice(r *link.Request) {
+	var body tipt.RemoveDeviceRequest
+	if err := body.Parse(r.Body, r.Newer); err != nil {
+		s.answer(r, nil, err)
+		return
+	}
+	s.node.tasks.Go(func() {
+		err := s.node.accounts.RemoveDevice(s.ctx, s.account.user, body.Device)
+		s.answer(r, nil, err)
+		if err == nil {
+			s.node.signOutDevices(s.account.user, s.account.name, func(as signedInAs) bool {
+				return as.device == body.Device
+			})
+		}
+	})
+}
+
+// deleteAccount serves DELETE_ACCOUNT (section 4).
+func (s *session) deleteAccount(r *link.Request) {
+	var body tipt.DeleteAccountRequest
+	if err := body.Parse(r.Body, r.Newer); err != nil {
+		s.answer(r, nil, err)
+		return
+	}
+	s.node.tasks.Go(func() {
+		err := s.node.accounts.DeleteAccount(s.ctx, s.account.user, body, s.from)
+		s.answer(r, nil, err)
+		if err == nil {
+			s.node.signOutDevices(s.account.user, s.account.name, func(signedInAs) bool { return true })
+		}
+	})
+}
+
+// setKey serves SET_KEY (section 4).
+func (s *session) setKey(r *link.Request) {
+	var body tipt.SetKeyRequest
+	if err := body.Parse(r.Body, r.Newer); err != nil {
+		s.answer(r, nil, err)
+		return
+	}
+	s.async(r, func() ([]byte, error) {
+		if body.Key != nil {
+			if _, err := seal.ParseCertificate(body.Key); err != nil {
+				return nil, &tipt.Error{Code: tipt.ErrMalformed, Message: "body.key: " + err.Error()}
+			}
+		}
+		return nil, s.node.accounts.SetKey(s.ctx, s.account.user, body.Key)
+	})
+}

@@ -1,0 +1,139 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/store"
+)
+
+// AdminSocket is the name, in the data folder, of the Unix socket over which
+// an operator's commands reach a running node.
+const AdminSocket = "admin.sock"
+
+// maxSocketPath is what fits a Unix socket's address on every system we know.
+const maxSocketPath = 103
+
+// ListenAdmin opens the admin socket in dir, for its owner alone. The caller
+// holds the data folder's lock, so a socket that is there already is a dead process's.
+func ListenAdmin(dir string) (net.Listener, error) {
+	path := filepath.Join(dir, AdminSocket)
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("open the admin socket: %s is longer than the %d bytes a socket's path may have; choose a shorter data folder", path, maxSocketPath)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove an old admin socket: %w", err)
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("open the admin socket: %w", err)
+	}
+	// The folder is 0700, so nobody else came in before this.
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("protect the admin socket: %w", err), listener.Close())
+	}
+	return listener, nil
+}
+
+// AdminUser is a user as the admin socket shows it.
+type AdminUser struct {
+	Name     string    `json:"name"`
+	Created  time.Time `json:"created"`
+	Disabled bool      `json:"disabled"`
+	Deleted  bool      `json:"deleted"`
+}
+
+// Bodies of the admin socket's requests and answers.
+type (
+	AdminMaintenance struct {
+		On bool `json:"on"`
+	}
+	AdminInvite struct {
+		Invite string `json:"invite"`
+	}
+	AdminError struct {
+		Error string `json:"error"`
+	}
+)
+
+// adminPage is how many users one answer lists.
+const adminPage = 1000
+
+// admin returns the handler of the admin socket: JSON over HTTP.
+func (n *Node) admin() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, serve func(*http.Request) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			r.Body = http.MaxBytesReader(w, r.Body, 1<<10)
+			answer, err := serve(r)
+			w.Header().Set("Content-Type", "application/json")
+			if err != nil {
+				w.WriteHeader(adminStatus(err))
+				answer = AdminError{Error: err.Error()}
+			}
+			if err := json.NewEncoder(w).Encode(answer); err != nil {
+				n.log.Debug("answer on the admin socket", "error", err)
+			}
+		})
+	}
+	handle("POST /maintenance", func(r *http.Request) (any, error) {
+		var body AdminMaintenance
+		if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+			return nil, fmt.Errorf("read the request: %w", err)
+		}
+		n.log.Info("maintenance", "on", body.On)
+		return struct{}{}, n.setMaintenance(body.On)
+	})
+	handle("POST /invites", func(r *http.Request) (any, error) {
+		invite, err := n.accounts.NewInvite(r.Context())
+		return AdminInvite{Invite: invite}, err
+	})
+	handle("GET /users", func(r *http.Request) (any, error) {
+		users, err := n.accounts.List(r.Context(), tipt.UserName(r.FormValue("after")), adminPage)
+		list := make([]AdminUser, 0, len(users))
+		for _, u := range users {
+			list = append(list, AdminUser{Name: string(u.Name), Created: u.Created, Disabled: u.Disabled, Deleted: u.Deleted})
+		}
+		return list, err
+	})
+	handle("POST /users/{name}/disable", func(r *http.Request) (any, error) {
+		return struct{}{}, n.setDisabled(r.Context(), r.PathValue("name"), true)
+	})
+	handle("POST /users/{name}/enable", func(r *http.Request) (any, error) {
+		return struct{}{}, n.setDisabled(r.Context(), r.PathValue("name"), false)
+	})
+	return mux
+}
+
+// setDisabled locks a user out and closes its connections, or lets it in again.
+func (n *Node) setDisabled(ctx context.Context, raw string, disabled bool) error {
+	user, err := n.accounts.SetDisabled(ctx, raw, disabled)
+	if err != nil {
+		return err
+	}
+	if disabled {
+		n.signOutDevices(user.ID, user.Name, func(signedInAs) bool { return true })
+	}
+	return nil
+}
+
+func adminStatus(err error) int {
+	switch {
+	case errors.Is(err, tipt.ErrNameInvalid):
+		return http.StatusBadRequest
+	case errors.Is(err, store.ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, errStopping):
+		return http.StatusConflict
+	default:
+		return http.StatusInternalServerError
+	}
+}

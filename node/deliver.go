@@ -1,0 +1,243 @@
+package node
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/mailbox"
+	"github.com/tipt/tipt-go/store"
+)
+
+const (
+	// maxDeliverAhead is how far past the oldest message not taken a
+	// connection is sent others: what is taken beyond it has to be remembered.
+	maxDeliverAhead = 4096
+	// maxDeliverRead is how many bytes of messages are read at once.
+	maxDeliverRead = 512 << 10
+)
+
+// A delivery sends one connection what its device has not taken (section 4,
+// the last paragraph). The mailbox is the queue: a delivery holds a cursor and
+// the numbers of what is unanswered, and its goroutine is there only while
+// something can be sent.
+type delivery struct {
+	// Static after construction.
+	session *session
+	reader  *mailbox.Reader
+
+	mu      sync.Mutex // guards the following fields
+	running bool       // a goroutine is sending
+	again   bool       // something changed since it looked
+	closed  bool
+	open    []int64     // sent and not taken, in order; at most MaxDelivering
+	last    int64       // the newest Seq sent
+	repeat  []int64     // of open: answered BUSY, to be sent again, in order
+	pause   *time.Timer // nothing is sent until it fires; nil otherwise
+	stuck   int64       // lowest Seq that will not be taken on this connection; 0 for none
+}
+
+// newDelivery makes a delivery that sends nothing before begin.
+func newDelivery(s *session, place int64) *delivery {
+	d := &delivery{session: s, running: true}
+	d.reader = s.node.mailboxes.Open(s.account.user, s.account.device, place, d.kick)
+	return d
+}
+
+// begin starts sending.
+func (d *delivery) begin() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.running = false
+	d.startLocked()
+}
+
+// kick has the delivery look for something to send. It does not block.
+func (d *delivery) kick() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.again = true
+	d.startLocked()
+}
+
+func (d *delivery) startLocked() {
+	if d.running || d.closed || d.pause != nil {
+		return
+	}
+	d.running = true
+	d.session.node.tasks.Go(d.run)
+}
+
+// close ends the delivery; its place is kept.
+func (d *delivery) close() {
+	d.mu.Lock()
+	if d.closed {
+		d.mu.Unlock()
+		return
+	}
+	d.closed = true
+	if d.pause != nil {
+		d.pause.Stop()
+	}
+	d.mu.Unlock()
+	d.reader.Close()
+}
+
+func (d *delivery) run() {
+	for d.step() {
+	}
+}
+
+// step sends what can be sent now and reports whether to go on. When it
+// returns false the goroutine ends, and running is false.
+func (d *delivery) step() bool {
+	d.mu.Lock()
+	d.again = false
+	repeat := slices.Clone(d.repeat)
+	d.repeat = nil
+	room := tipt.MaxDelivering - len(d.open)
+	if len(d.open) > 0 && d.last-d.open[0] > maxDeliverAhead {
+		room = 0
+	}
+	_, draining := d.session.node.goingAway()
+	if d.closed || d.pause != nil || draining || len(repeat) == 0 && room <= 0 {
+		d.repeat = repeat
+		d.running = false
+		d.mu.Unlock()
+		return false
+	}
+	d.mu.Unlock()
+
+	messages, err := d.read(repeat, room)
+	if err != nil {
+		if d.session.ctx.Err() == nil {
+			d.session.log.Error("read a mailbox", "error", err)
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.repeat = repeat
+		d.pauseLocked(time.Minute)
+		d.running = false
+		return false
+	}
+	for i, m := range messages {
+		if err := d.send(m, len(repeat) == 0); err != nil {
+			// Only the end of the connection does this; the next one begins
+			// at the device's place.
+			d.session.log.Debug("deliver", "unsent", len(messages)-i, "cause", err)
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.running = false
+			return false
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(messages) == 0 && len(repeat) == 0 && !d.again {
+		d.running = false
+		return false
+	}
+	return true
+}
+
+// read returns what to send next: what is to be repeated, or else what is new.
+func (d *delivery) read(repeat []int64, room int) ([]store.Message, error) {
+	ctx := d.session.ctx
+	if len(repeat) == 0 {
+		return d.reader.Next(ctx, room, maxDeliverRead)
+	}
+	messages := make([]store.Message, 0, len(repeat))
+	for _, seq := range repeat {
+		found, err := d.session.node.config.Store.Messages(ctx, d.session.account.user, seq-1, 1, maxDeliverRead)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) == 0 || found[0].Seq != seq {
+			d.take(seq) // it expired meanwhile
+			continue
+		}
+		messages = append(messages, found[0])
+	}
+	return messages, nil
+}
+
+// send queues one message on the link, waiting for room there.
+func (d *delivery) send(m store.Message, isNew bool) error {
+	code, body := tipt.RequestReturn, m.Body
+	if m.Kind == store.KindDeliver {
+		code = tipt.RequestDeliver
+		body = tipt.DeliverRequest{ID: m.ID, From: m.From, Time: m.Time, Message: m.Body}.Append(nil)
+	}
+	if isNew {
+		d.mu.Lock()
+		d.open = append(d.open, m.Seq)
+		d.last = m.Seq
+		d.mu.Unlock()
+	}
+	seq := m.Seq
+	return d.session.link.Go(d.session.ctx, uint8(code), body, func(_ tipt.Packet, err error) {
+		d.answered(seq, err)
+	})
+}
+
+// answered takes a client's answer to DELIVER or RETURN. It runs on the
+// connection's reader.
+func (d *delivery) answered(seq int64, err error) {
+	var refusal *tipt.Error
+	switch {
+	case err == nil:
+		d.take(seq)
+	case !errors.As(err, &refusal): // the connection ended
+		return
+	case refusal.Code == tipt.ErrRejected, refusal.Code == tipt.ErrMalformed, refusal.Code == tipt.ErrUnsupported:
+		d.take(seq)
+	case refusal.Code == tipt.ErrBusy:
+		d.mu.Lock()
+		at, _ := slices.BinarySearch(d.repeat, seq)
+		d.repeat = slices.Insert(d.repeat, at, seq)
+		d.pauseLocked(cmp.Or(refusal.Wait, tipt.DeliverPause))
+		d.mu.Unlock()
+		return
+	default:
+		d.mu.Lock()
+		d.forgetLocked(seq)
+		if d.stuck == 0 || seq < d.stuck {
+			d.stuck = seq
+		}
+		d.mu.Unlock()
+	}
+	d.kick()
+}
+
+func (d *delivery) take(seq int64) {
+	d.mu.Lock()
+	d.forgetLocked(seq)
+	stuck := d.stuck != 0 && seq > d.stuck
+	closed := d.closed
+	d.mu.Unlock()
+	if !stuck && !closed {
+		d.reader.Take(seq)
+	}
+}
+
+func (d *delivery) forgetLocked(seq int64) {
+	if at, ok := slices.BinarySearch(d.open, seq); ok {
+		d.open = slices.Delete(d.open, at, at+1)
+	}
+}
+
+// pauseLocked stops sending for wait. A pause under way is kept as it is.
+func (d *delivery) pauseLocked(wait time.Duration) {
+	if d.pause != nil || d.closed {
+		return
+	}
+	d.pause = time.AfterFunc(wait, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.pause = nil
+		d.startLocked()
+	})
+}

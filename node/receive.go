@@ -1,0 +1,125 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/mailbox"
+	"github.com/tipt/tipt-go/seal"
+	"github.com/tipt/tipt-go/store"
+)
+
+// An answer is what a destination says to a sealed request (section 5.3).
+type answer struct {
+	bytes []byte             // an encoded CNNodeForwardResponse, or a sealed one
+	err   *tipt.ForwardError // what bytes refuses with, nil for none and for sealed ones
+}
+
+func answerWith(a tipt.ForwardAnswer) answer {
+	return answer{bytes: a.Append(nil), err: a.Err}
+}
+
+func refuse(code tipt.ForwardErrorCode, format string, args ...any) answer {
+	return answerWith(tipt.ForwardAnswer{Err: &tipt.ForwardError{Code: code, Message: fmt.Sprintf(format, args...)}})
+}
+
+// receive opens a sealed request that from sent and does what it asks. done is
+// called once, possibly before receive returns and possibly on the
+// committer's goroutine, so it must not block. Its error wraps
+// [seal.ErrMessage] when the message has a fault of form or integrity; any other is ours.
+// An answer to MESSAGE without an error is given once the message is on the disk, and messages
+// of successive calls are stored in the order of the calls.
+func (n *Node) receive(ctx context.Context, from string, sealed []byte, done func(answer, error)) {
+	plain, err := n.config.Key.Open(sealed, time.Now())
+	switch {
+	case errors.Is(err, seal.ErrCannotOpen):
+		done(refuse(tipt.ErrCannotOpen, "no key of this node opens it; fetch its key anew"), nil)
+		return
+	case err != nil:
+		done(answer{}, fmt.Errorf("open a sealed request: %w", err))
+		return
+	}
+	var request tipt.SealedRequest
+	if err := request.Parse(plain); err != nil {
+		var coded *tipt.ForwardError
+		if !errors.As(err, &coded) {
+			coded = &tipt.ForwardError{Code: tipt.ErrForwardMalformed, Message: err.Error()}
+		}
+		a := answerWith(tipt.ForwardAnswer{Err: coded})
+		if request.GetUserKey != nil { // its `seal` could be read
+			done(n.sealAnswer(request.GetUserKey, tipt.ForwardAnswer{Err: coded}))
+			return
+		}
+		done(a, nil)
+		return
+	}
+	switch request.Type {
+	case tipt.ForwardMessage:
+		n.receiveMessage(ctx, from, request.Message, done)
+	case tipt.ForwardGetUserKey:
+		done(n.receiveGetUserKey(ctx, request.GetUserKey))
+	}
+}
+
+func (n *Node) receiveMessage(ctx context.Context, from string, m *tipt.MessageForward, done func(answer, error)) {
+	name, err := tipt.ParseUserName(m.To)
+	if err != nil {
+		done(refuse(tipt.ErrForwardMalformed, "body.to: %v", err), nil)
+		return
+	}
+	user, err := n.config.Store.User(ctx, name)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		done(refuse(tipt.ErrNoSuchUser, "no user %s here", name), nil)
+		return
+	case err != nil:
+		done(answer{}, fmt.Errorf("look up a recipient: %w", err))
+		return
+	}
+	message := mailbox.Message{User: user.ID, Kind: store.KindDeliver, From: from, ID: m.ID, Body: m.Message}
+	err = n.mailboxes.Append(ctx, message, func(outcome store.Outcome, err error) {
+		switch {
+		case err != nil:
+			done(answer{}, fmt.Errorf("store a message: %w", err))
+		case outcome == store.NoUser:
+			done(refuse(tipt.ErrNoSuchUser, "no user %s here", name), nil)
+		case outcome == store.Full:
+			done(refuse(tipt.ErrMailboxFull, "the mailbox of %s is full", name), nil)
+		default: // stored, now or before
+			done(answerWith(tipt.ForwardAnswer{}), nil)
+		}
+	})
+	if err != nil {
+		done(answer{}, fmt.Errorf("store a message: %w", err))
+	}
+}
+
+func (n *Node) receiveGetUserKey(ctx context.Context, g *tipt.GetUserKeyForward) (answer, error) {
+	name, err := tipt.ParseUserName(g.User)
+	if err != nil {
+		return n.sealAnswer(g, tipt.ForwardAnswer{Err: &tipt.ForwardError{
+			Code: tipt.ErrForwardMalformed, Message: fmt.Sprintf("body.user: %v", err),
+		}})
+	}
+	user, err := n.config.Store.User(ctx, name)
+	if errors.Is(err, store.ErrNotFound) || err == nil && user.Deleted {
+		return n.sealAnswer(g, tipt.ForwardAnswer{Err: &tipt.ForwardError{
+			Code: tipt.ErrNoSuchUser, Message: fmt.Sprintf("no user %s here", name),
+		}})
+	}
+	if err != nil {
+		return answer{}, fmt.Errorf("look up a user's key: %w", err)
+	}
+	return n.sealAnswer(g, tipt.ForwardAnswer{Body: tipt.UserKeyAnswer{Key: user.Key}.Append(nil)})
+}
+
+func (n *Node) sealAnswer(g *tipt.GetUserKeyForward, a tipt.ForwardAnswer) (answer, error) {
+	sealed, err := seal.SealAnswer(&g.Seal, a.Append(nil))
+	if err != nil {
+		return answer{}, fmt.Errorf("seal an answer: %w", err)
+	}
+	return answer{bytes: sealed}, nil
+}
