@@ -97,7 +97,7 @@ func New(s store.Store, c *store.Committer, o Options) *Accounts {
 func (a *Accounts) Lookup(ctx context.Context, name string) (store.User, error) {
 	mapped, err := tipt.ParseUserName(name)
 	if err != nil {
-		return store.User{}, &tipt.Error{Code: tipt.ErrNameInvalid, Message: err.Error()}
+		return store.User{}, err
 	}
 	user, known, err := a.find(ctx, mapped)
 	if err == nil && !known {
@@ -162,7 +162,11 @@ func (a *Accounts) SetDisabled(ctx context.Context, name string, disabled bool) 
 	if err != nil {
 		return store.User{}, err
 	}
-	defer a.locks.lock(user.ID)()
+	unlock, err := a.locks.lock(ctx, user.ID)
+	if err != nil {
+		return store.User{}, err
+	}
+	defer unlock()
 	if err := a.committer.Do(ctx, &store.SetDisabled{User: user.ID, Disabled: disabled}); err != nil {
 		return store.User{}, fmt.Errorf("disable or enable the account: %w", err)
 	}

@@ -20,7 +20,11 @@ func (a *Accounts) Devices(ctx context.Context, user store.UserID) ([]store.Devi
 // RemoveDevice voids a device's token and drops its place. An unknown one is no
 // error (section 4, REMOVE_DEVICE). Closing its connections is left to the caller.
 func (a *Accounts) RemoveDevice(ctx context.Context, user store.UserID, device string) error {
-	defer a.locks.lock(user)()
+	unlock, err := a.locks.lock(ctx, user)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if err := a.committer.Do(ctx, &store.RemoveDevice{User: user, Device: device}); err != nil {
 		return fmt.Errorf("remove the device: %w", err)
 	}

@@ -51,7 +51,11 @@ func (a *Accounts) confirm(ctx context.Context, id store.UserID, pass string, fr
 
 // replace commits op unless the password that allowed it is not the user's any more.
 func (a *Accounts) replace(ctx context.Context, before store.User, op store.Op) error {
-	defer a.locks.lock(before.ID)()
+	unlock, err := a.locks.lock(ctx, before.ID)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	user, known, err := a.findByID(ctx, before.ID)
 	switch {
 	case err != nil:

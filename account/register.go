@@ -25,7 +25,7 @@ func (a *Accounts) Register(ctx context.Context, req tipt.RegisterRequest) error
 	}
 	name, err := tipt.ParseUserName(req.User)
 	if err != nil {
-		return &tipt.Error{Code: tipt.ErrNameInvalid, Message: err.Error()}
+		return err
 	}
 	if err := checkPassword(req.Password); err != nil {
 		return err

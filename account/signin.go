@@ -58,7 +58,11 @@ func (a *Accounts) SignIn(ctx context.Context, req tipt.SignInRequest, from neti
 		return SignedIn{}, err
 	}
 
-	defer a.locks.lock(user.ID)()
+	unlock, err := a.locks.lock(ctx, user.ID)
+	if err != nil {
+		return SignedIn{}, err
+	}
+	defer unlock()
 	if err := a.unchanged(ctx, user, req); err != nil {
 		return SignedIn{}, err
 	}

@@ -20,8 +20,8 @@ const (
 	flushStep = 256
 
 	// How often what is too old is looked for, and how much of a kind is removed at once.
-	expireEvery = time.Minute
-	expireStep  = 500
+	expireEvery = time.Hour
+	expireStep  = 1000
 )
 
 // Run moves places on the disk within about a second, removes what is too old and makes
