@@ -26,8 +26,8 @@ type Conn interface {
 	//
 	// The error of both is a *CloseError when the peer's close frame has come, and
 	// one with Local set when the peer broke a rule, for which the caller is to
-	// close with that code; after such a one Next discards all input until the
-	// connection ends. Any other error ends the connection.
+	// close with that code; then Next still serves to await the peer's close frame. Any
+	// other error ends the connection.
 	Next() (io.Reader, error)
 
 	// Write writes each packet as one binary message, together with the control

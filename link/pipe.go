@@ -152,17 +152,16 @@ func (p *pipeEnd) Write(packets [][]byte) error {
 		return err
 	}
 	for _, packet := range packets {
-		for start, end := 0, 0; end < len(packet) || end == 0; start = end {
-			end = min(start+pipeChunk, len(packet))
-			f := frame{data: bytes.Clone(packet[start:end]), size: len(packet), last: end == len(packet)}
-			if err := p.send(f); err != nil {
+		rest := packet
+		for last := false; !last; {
+			n := min(len(rest), pipeChunk)
+			last = n == len(rest)
+			if err := p.send(frame{data: bytes.Clone(rest[:n]), size: len(packet), last: last}); err != nil {
 				return err
 			}
+			rest = rest[n:]
 			if err := p.sendControl(); err != nil {
 				return err
-			}
-			if f.last {
-				break
 			}
 		}
 	}

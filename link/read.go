@@ -45,8 +45,10 @@ func (l *Link) read() error {
 		switch {
 		case err == nil:
 		case errors.As(err, &ce) && ce.Local:
-			l.log.Debug("peer broke the protocol", "code", ce.Code, "reason", ce.Reason)
-			l.Close(ce.Code, ce.Reason)
+			if _, discard := l.reading(); !discard {
+				l.log.Debug("peer broke the protocol", "code", ce.Code, "reason", ce.Reason)
+				l.Close(ce.Code, ce.Reason)
+			}
 		default:
 			return err
 		}

@@ -1,14 +1,64 @@
 package ws
 
-import "io"
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+	"sync/atomic"
 
-// A Conn is a node's end of a WebSocket connection. It is a link.Conn.
-type Conn struct{}
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/link"
+)
 
-func (c *Conn) Bind(pinged, ponged func())          { panic("unwritten") }
-func (c *Conn) Next() (io.Reader, error)            { panic("unwritten") }
-func (c *Conn) Write(packets [][]byte) error        { panic("unwritten") }
-func (c *Conn) Ping()                               { panic("unwritten") }
-func (c *Conn) Close(code int, reason string) error { panic("unwritten") }
-func (c *Conn) CloseNow()                           { panic("unwritten") }
-func (c *Conn) SetReadLimit(n int64)                { panic("unwritten") }
+// A Conn is a node's end of a WebSocket connection, a [link.Conn]. While it is
+// idle it has no buffers of its own.
+type Conn struct {
+	// Static after Bind.
+	nc             net.Conn
+	pinged, ponged func()
+
+	limit  atomic.Int64 // bytes of a message
+	closed atomic.Bool  // our close frame was written
+
+	read reading // owned by the goroutine that reads
+
+	mu   sync.Mutex // guards the following fields
+	ping bool       // a PING is due
+	pong []byte     // the payload of the PONG that is due, of the latest PING alone
+	due  bool       // that PONG is
+}
+
+var _ link.Conn = (*Conn)(nil)
+
+// newConn returns the node's end of an upgraded connection. early are the bytes
+// that were read from nc already.
+func newConn(nc net.Conn, early []byte) *Conn {
+	c := &Conn{nc: nc}
+	c.read.ahead = early
+	c.limit.Store(tipt.MaxPacketSize)
+	return c
+}
+
+// Bind implements [link.Conn].
+func (c *Conn) Bind(pinged, ponged func()) { c.pinged, c.ponged = pinged, ponged }
+
+// SetReadLimit implements [link.Conn].
+func (c *Conn) SetReadLimit(n int64) { c.limit.Store(n) }
+
+// Ping implements [link.Conn].
+func (c *Conn) Ping() {
+	c.mu.Lock()
+	c.ping = true
+	c.mu.Unlock()
+}
+
+// CloseNow implements [link.Conn].
+func (c *Conn) CloseNow() {
+	nc := c.nc
+	if t, ok := nc.(*tls.Conn); ok && !c.closed.Load() {
+		// TLS would first try to say goodbye, for up to 5 s, to a peer that may not read.
+		nc = t.NetConn()
+	}
+	// The connection is given up; that it could not even be closed changes nothing.
+	_ = nc.Close()
+}

@@ -3,10 +3,16 @@ package ws
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
-	"io"
 	"net"
+	"net/http"
+	"strconv"
 	"time"
+
+	"github.com/coder/websocket"
+
+	"github.com/tipt/tipt-go"
 )
 
 // DialOptions are Dial's options. The zero value is usable.
@@ -31,16 +37,59 @@ func (e *StatusError) Error() string {
 }
 
 // Dial connects to a wss URL; ctx bounds the handshake alone. It follows no
-// redirect.
-func Dial(ctx context.Context, url string, o DialOptions) (*ClientConn, error) { panic("unwritten") }
+// redirect and uses no proxy.
+func Dial(ctx context.Context, url string, o DialOptions) (*ClientConn, error) {
+	config := &tls.Config{}
+	if o.TLS != nil {
+		config = o.TLS.Clone()
+	}
+	if config.InsecureSkipVerify {
+		return nil, errors.New("ws: certificates are always verified")
+	}
+	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	dial := o.DialContext
+	if dial == nil {
+		dial = new(net.Dialer).DialContext
+	}
 
-// A ClientConn is a client's end of a WebSocket connection. It is a link.Conn.
-type ClientConn struct{}
+	c := new(ClientConn)
+	transport := &http.Transport{
+		TLSClientConfig: config,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			nc, err := dial(ctx, network, addr)
+			c.nc = nc
+			return nc, err
+		},
+	}
+	client := &http.Client{
+		Transport:     transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	wc, resp, err := websocket.Dial(ctx, url, &websocket.DialOptions{
+		HTTPClient:      client,
+		CompressionMode: websocket.CompressionDisabled,
+		OnPingReceived:  c.onPing,
+		OnPongReceived:  c.onPong,
+	})
+	if err != nil {
+		transport.CloseIdleConnections()
+		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
+			return nil, &StatusError{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
+		}
+		return nil, fmt.Errorf("ws: connect: %w", err)
+	}
+	c.conn = wc
+	c.SetReadLimit(tipt.MaxPacketSize)
+	return c, nil
+}
 
-func (c *ClientConn) Bind(pinged, ponged func())          { panic("unwritten") }
-func (c *ClientConn) Next() (io.Reader, error)            { panic("unwritten") }
-func (c *ClientConn) Write(packets [][]byte) error        { panic("unwritten") }
-func (c *ClientConn) Ping()                               { panic("unwritten") }
-func (c *ClientConn) Close(code int, reason string) error { panic("unwritten") }
-func (c *ClientConn) CloseNow()                           { panic("unwritten") }
-func (c *ClientConn) SetReadLimit(n int64)                { panic("unwritten") }
+// retryAfter reads the header of that name, in either form (RFC 9110, section 10.2.3).
+func retryAfter(s string) time.Duration {
+	if seconds, err := strconv.ParseUint(s, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if t, err := http.ParseTime(s); err == nil {
+		return max(0, time.Until(t))
+	}
+	return 0
+}
