@@ -71,10 +71,19 @@ func MapNodeName(s string) (NodeName, error) {
 	if len(labels) < 2 {
 		return "", nodeInvalid("not fully qualified")
 	}
-	if strings.Trim(labels[len(labels)-1], "0123456789") == "" {
+	if isNumber(labels[len(labels)-1]) {
 		return "", nodeInvalid("an address and no name")
 	}
 	return NodeName(name), nil
+}
+
+// isNumber reports whether a name that ends in this label is taken for an IPv4
+// address by some resolver: digits, or 0x and hex digits.
+func isNumber(label string) bool {
+	if digits, ok := strings.CutPrefix(label, "0x"); ok {
+		return strings.Trim(digits, "0123456789abcdef") == ""
+	}
+	return strings.Trim(label, "0123456789") == ""
 }
 
 func nodeInvalid(format string, args ...any) error {

@@ -10,9 +10,6 @@ package msgpack
 import (
 	"encoding/binary"
 	"strconv"
-	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // MaxDepth is how deep maps and arrays may nest; the root is 1.
@@ -48,25 +45,29 @@ func (e *Error) At(key string) *Error {
 	return e
 }
 
-// maxShownKey is how much of a peer's key an Error repeats.
+// maxShownKey is how many bytes of a peer's key an Error repeats.
 const maxShownKey = 32
 
-// showKey makes a key fit for an Error, whatever the peer put into it.
+// showKey is a peer's key as an Error repeats it: short, and in ASCII.
 func showKey(key []byte) string {
-	if len(key) > maxShownKey {
-		n := maxShownKey
-		for n > maxShownKey-utf8.UTFMax && !utf8.RuneStart(key[n]) {
-			n--
+	if len(key) == 0 {
+		return `""`
+	}
+	var shown [maxShownKey + len("...")]byte
+	n := copy(shown[:maxShownKey], key)
+	for i, c := range shown[:n] {
+		if !isKeyByte(c) {
+			shown[i] = '?'
 		}
-		return showKey(key[:n]) + "…"
 	}
-	s := string(key)
-	if s == "" || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool {
-		return !unicode.IsPrint(r) || strings.ContainsRune(` ".:[]`, r)
-	}) {
-		return strconv.QuoteToASCII(s)
+	if len(key) > n {
+		n += copy(shown[n:], "...")
 	}
-	return s
+	return string(shown[:n])
+}
+
+func isKeyByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
 // A family is what a marker says of its value, its width apart.
