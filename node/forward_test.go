@@ -126,7 +126,7 @@ func TestForwardRefusals(t *testing.T) {
 		{name: "another key", body: tipt.ForwardRequest{Node: own, Sealed: foreign}, resp: tipt.ErrCannotOpen},
 		{name: "no such user", body: tipt.ForwardRequest{Node: own, Sealed: n.Seal(t, message("carol"))}, resp: tipt.ErrNoSuchUser},
 		{name: "no user's name", body: tipt.ForwardRequest{Node: own, Sealed: n.Seal(t, message("bob@node"))}, resp: tipt.ErrForwardMalformed},
-		{name: "unknown type", body: tipt.ForwardRequest{Node: own, Sealed: n.Seal(t, tipt.SealedRequest{Type: 0x7f})}, resp: tipt.ErrForwardUnsupported},
+		{name: "unknown type", body: tipt.ForwardRequest{Node: own, Sealed: n.SealBytes(t, []byte("\x82\xa4type\x7f\xa4body\x80"))}, resp: tipt.ErrForwardUnsupported},
 	} {
 		for _, wait := range []bool{true, false} {
 			body, id := test.body, uint8(i)

@@ -306,11 +306,17 @@ func (c *Conn) Hang() {
 // Seal seals a request to the node's key.
 func (n *Node) Seal(t testing.TB, r tipt.SealedRequest) []byte {
 	t.Helper()
+	return n.SealBytes(t, r.Append(nil))
+}
+
+// SealBytes seals whatever to the node's key.
+func (n *Node) SealBytes(t testing.TB, b []byte) []byte {
+	t.Helper()
 	cert, err := seal.ParseCertificate(n.Certificate())
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := cert.Seal(r.Append(nil), time.Now())
+	sealed, err := cert.Seal(b, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,243 @@
+package tipttest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/devca"
+)
+
+// Build builds a program of this module into dir and returns its path. It is without
+// the race detector even when the test has it, which makes SQLite 16 times slower.
+func Build(dir, program string) (path string, err error) {
+	build := exec.Command("go", "build", "-race=false", "-o", dir, "github.com/tipt/tipt-go/cmd/"+program)
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", program, err, out)
+	}
+	return filepath.Join(dir, program), nil
+}
+
+// A Daemon is what `tiptd serve` is started with, again and again on the same data.
+type Daemon struct {
+	Binary string // of tiptd
+	Name   tipt.NodeName
+	CA     *devca.CA
+	Dir    string // holds what the following fields name
+	Data   string
+	Cert   string
+	Key    string
+	Root   string // certificate of CA
+
+	// Listen is where it listens.
+	Listen string
+	// Flags are further ones.
+	Flags []string
+	// Env is added to the test's environment, of which variables TIPT_… are not passed on.
+	Env []string
+	// Wrap is a command that runs it and becomes it, such as strace -D.
+	Wrap []string
+}
+
+// NewDaemon makes a certificate for Name in a folder of the test. Nothing runs yet.
+func NewDaemon(t testing.TB, binary string, flags ...string) *Daemon {
+	t.Helper()
+	ca, err := devca.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	d := &Daemon{
+		Binary: binary,
+		Name:   Name,
+		CA:     ca,
+		Dir:    dir,
+		Data:   filepath.Join(dir, "data"),
+		Cert:   filepath.Join(dir, "cert.pem"),
+		Key:    filepath.Join(dir, "key.pem"),
+		Root:   filepath.Join(dir, "ca.pem"),
+		Listen: "127.0.0.1:0",
+		Flags:  flags,
+	}
+	d.Renew(t)
+	if err := os.WriteFile(d.Root, ca.CertPEM(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// Renew writes a new certificate and key in place of those that are there.
+func (d *Daemon) Renew(t testing.TB) {
+	t.Helper()
+	cert, key, err := d.CA.Issue(string(d.Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, content := range map[string][]byte{d.Cert: cert, d.Key: key} {
+		if err := os.WriteFile(file+".new", content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(file+".new", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Args are the arguments of tiptd.
+func (d *Daemon) Args() []string {
+	return append([]string{
+		"serve", "--node", string(d.Name), "--listen", d.Listen, "--data", d.Data, "--cert", d.Cert, "--key", d.Key,
+	}, d.Flags...)
+}
+
+// Env returns this process's environment without the variables TIPT_…, and
+// with what is added.
+func Env(added ...string) []string {
+	var env []string
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "TIPT_") {
+			env = append(env, variable)
+		}
+	}
+	return append(env, added...)
+}
+
+// Launch starts a process, which the end of the test kills, and does not wait
+// for anything.
+func (d *Daemon) Launch(t testing.TB) *Process {
+	t.Helper()
+	command := append(append([]string{}, d.Wrap...), d.Binary)
+	command = append(command, d.Args()...)
+	p := &Process{t: t, cmd: exec.Command(command[0], command[1:]...), done: make(chan struct{})}
+	p.log.listening = make(chan string, 1)
+	p.cmd.Env = Env(d.Env...)
+	p.cmd.Stderr = &p.log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatalf("start tiptd: %v", err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	t.Cleanup(p.Kill)
+	return p
+}
+
+// Start starts a process and waits until it serves.
+func (d *Daemon) Start(t testing.TB) *Process {
+	t.Helper()
+	p := d.Launch(t)
+	p.Serving()
+	return p
+}
+
+// A Process is a `tiptd serve` that runs or has run.
+type Process struct {
+	// Addr is where it listens, once Serving has returned.
+	Addr string
+
+	t    testing.TB
+	cmd  *exec.Cmd
+	log  transcript
+	done chan struct{} // closed when it has ended
+	err  error         // of Wait; to be read after done
+}
+
+// Serving waits for the line that says where it listens.
+func (p *Process) Serving() {
+	p.t.Helper()
+	select {
+	case p.Addr = <-p.log.listening:
+	case <-p.done:
+		p.t.Fatalf("tiptd ended at its start: %v\n%s", p.err, p.Log())
+	case <-time.After(patience):
+		p.t.Fatalf("tiptd does not say where it listens:\n%s", p.Log())
+	}
+}
+
+// PID is the number of the process.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Kill ends the process with SIGKILL, if it has not ended, and returns once it is gone.
+func (p *Process) Kill() {
+	_ = p.cmd.Process.Kill() // it may have ended
+	<-p.done
+}
+
+// Terminate sends it SIGTERM.
+func (p *Process) Terminate() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatalf("terminate tiptd: %v", err)
+	}
+}
+
+// Done is closed when the process has ended.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Wait waits until the process has ended, for what a drain may take at most, and returns
+// its exit status.
+func (p *Process) Wait() int {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(tipt.GoingAwayTimeout):
+		p.t.Fatalf("tiptd has not ended after %v:\n%s", tipt.GoingAwayTimeout, p.Log())
+	}
+	var exit *exec.ExitError
+	if p.err != nil && !errors.As(p.err, &exit) {
+		p.t.Fatalf("wait for tiptd: %v", p.err)
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
+// Stop ends the process in good order.
+func (p *Process) Stop() {
+	p.t.Helper()
+	p.Terminate()
+	if status := p.Wait(); status != 0 {
+		p.t.Fatalf("tiptd ended with status %d after SIGTERM:\n%s", status, p.Log())
+	}
+}
+
+// Log returns what it has printed to standard error.
+func (p *Process) Log() string {
+	p.log.mu.Lock()
+	defer p.log.mu.Unlock()
+	return p.log.text.String()
+}
+
+// A transcript keeps what a process prints.
+type transcript struct {
+	listening chan string // gets the address it listens on
+
+	mu   sync.Mutex // guards the following fields
+	text bytes.Buffer
+	line []byte // begun, not ended
+}
+
+func (w *transcript) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.text.Write(b)
+	w.line = append(w.line, b...)
+	for {
+		line, rest, ended := bytes.Cut(w.line, []byte("\n"))
+		if !ended {
+			return len(b), nil
+		}
+		if addr, ok := strings.CutPrefix(string(line), "listening on "); ok {
+			w.listening <- addr // it says so once
+		}
+		w.line = rest
+	}
+}

@@ -1,0 +1,121 @@
+package node_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/tipttest"
+)
+
+// fillBob has alice send bob count messages.
+func fillBob(t *testing.T, n *tipttest.Node, alice *tipttest.Conn, count int) {
+	t.Helper()
+	for i := range count {
+		alice.Ask(uint8(i), tipt.RequestForward, n.Message(t, "bob", tipt.NewMessageID(), fmt.Sprint(i), false))
+	}
+	for i := range count {
+		alice.WantReply(uint8(i))
+	}
+}
+
+func TestWindowOfUnansweredDeliveries(t *testing.T) {
+	n := newPair(t)
+	signIn(t, n, "bob").Hang()
+	fillBob(t, n, signIn(t, n, "alice"), 2*tipt.MaxDelivering)
+	bob := signIn(t, n, "bob")
+	ids := make([]uint8, tipt.MaxDelivering)
+	for i := range ids {
+		var d tipt.DeliverRequest
+		if ids[i], d = bob.WantDeliver(); string(d.Message) != fmt.Sprint(i) {
+			t.Fatalf("delivered %q as number %d", d.Message, i)
+		}
+	}
+	bob.WantQuiet(0)
+	bob.Answer(ids[5], nil) // room for one more
+	if _, d := bob.WantDeliver(); string(d.Message) != fmt.Sprint(tipt.MaxDelivering) {
+		t.Errorf("delivered %q behind the window", d.Message)
+	}
+	bob.WantQuiet(0)
+	bob.Hang()
+	// Number 5 is taken, those before it are not: all come again.
+	bob = signIn(t, n, "bob")
+	for i := range 2 * tipt.MaxDelivering {
+		id, d := bob.WantDeliver()
+		if string(d.Message) != fmt.Sprint(i) {
+			t.Fatalf("second time, delivered %q as number %d", d.Message, i)
+		}
+		bob.Answer(id, nil)
+	}
+	bob.WantQuiet(0)
+}
+
+// TestAnswersToDeliver gives each answer that section 4 knows and looks what
+// comes on the same connection and on the next one.
+func TestAnswersToDeliver(t *testing.T) {
+	for _, test := range []struct {
+		answer *tipt.Error
+		again  bool // on the same connection
+		next   int  // first message that comes on the next connection
+	}{
+		{answer: nil, next: 3},
+		{answer: &tipt.Error{Code: tipt.ErrRejected}, next: 3},
+		{answer: &tipt.Error{Code: tipt.ErrMalformed}, next: 3},
+		{answer: &tipt.Error{Code: tipt.ErrUnsupported}, next: 3},
+		{answer: &tipt.Error{Code: tipt.ErrBusy, Wait: 1}, again: true, next: 3},
+		{answer: &tipt.Error{Code: tipt.ErrInternal}, next: 1},
+		{answer: &tipt.Error{Code: 0x7f}, next: 1},
+	} {
+		t.Run(fmt.Sprint(test.answer), func(t *testing.T) {
+			t.Parallel()
+			n := newPair(t)
+			signIn(t, n, "bob").Hang()
+			fillBob(t, n, signIn(t, n, "alice"), 3)
+			bob := signIn(t, n, "bob")
+			for i := range 3 {
+				id, d := bob.WantDeliver()
+				if string(d.Message) != fmt.Sprint(i) {
+					t.Fatalf("delivered %q as number %d", d.Message, i)
+				}
+				if i == 1 {
+					bob.Answer(id, test.answer)
+				} else {
+					bob.Answer(id, nil)
+				}
+			}
+			if test.again {
+				id, d := bob.WantDeliver()
+				if string(d.Message) != "1" {
+					t.Fatalf("delivered %q after BUSY", d.Message)
+				}
+				bob.Answer(id, nil)
+			}
+			bob.WantQuiet(0)
+			bob.Hang()
+			bob = signIn(t, n, "bob")
+			for i := test.next; i < 3; i++ {
+				if _, d := bob.WantDeliver(); string(d.Message) != fmt.Sprint(i) {
+					t.Errorf("next connection: delivered %q, want %d", d.Message, i)
+				}
+			}
+			bob.WantQuiet(0)
+		})
+	}
+}
+
+func TestEveryDeviceGetsEverything(t *testing.T) {
+	n := newPair(t)
+	alice := signIn(t, n, "alice")
+	fillBob(t, n, alice, 1) // waits for the first device
+	phone, desk := n.Dial(t).Greet(), n.Dial(t).Greet()
+	phone.SignInAs(tipt.SignInRequest{User: "bob", Password: "bob's password", Device: "phone", Receive: true})
+	desk.SignInAs(tipt.SignInRequest{User: "bob", Password: "bob's password", Device: "desk", Receive: true})
+	for _, device := range []*tipttest.Conn{phone, desk} {
+		id, d := device.WantDeliver()
+		if string(d.Message) != "0" {
+			t.Errorf("delivered %q", d.Message)
+		}
+		device.Answer(id, nil)
+		device.WantQuiet(0)
+	}
+}
