@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/text/secure/precis"
@@ -51,6 +52,9 @@ func ParseNodeName(s string) (NodeName, error) {
 func MapNodeName(s string) (NodeName, error) {
 	if len(s) > MaxRawNodeSize {
 		return "", nodeInvalid("longer than %d bytes", MaxRawNodeSize)
+	}
+	if !utf8.ValidString(s) { // package idna would make a label even of that
+		return "", nodeInvalid("not in UTF-8")
 	}
 	name, err := domain.ToASCII(s)
 	if err != nil {
