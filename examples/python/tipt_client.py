@@ -90,7 +90,7 @@ class Connection:
 
 
 async def connect(options):
-    """Connect to the node of options.me and shake hands."""
+    """Connect to the node of options.me."""
     node = options.me.partition("@")[2]
     where = {}
     if options.connect:
@@ -99,27 +99,20 @@ async def connect(options):
     trust = ssl.create_default_context()  # verifies the chain and the name
     if options.ca:
         trust.load_verify_locations(options.ca)
-    connection = Connection(await websockets.connect(
-        f"wss://{node}/ws", ssl=trust, compression=None, max_size=2_100_000,
-        ping_interval=300, ping_timeout=30, **where))
-    node = await connection.request(HANDSHAKE)
-    if not node["comp"]:
-        sys.exit(f"the node speaks only version {node['ver']}")
-    return connection
+    return Connection(await websockets.connect(
+        f"wss://{node}/ws", ssl=trust, server_hostname=node, compression=None,
+        max_size=2_100_000, ping_interval=300, ping_timeout=30, **where))
 
 
-async def register(options, password):
-    connection = await connect(options)
+async def register(connection, options, password):
     user = options.me.partition("@")[0]
     await connection.request(REGISTER, {"user": user, "pass": password})
     print("registered", options.me)
-    await connection.close()
 
 
-async def send(options, password):
+async def send(connection, options, password):
     user = options.me.partition("@")[0]
     to, _, node = options.to.partition("@")
-    connection = await connect(options)
     await connection.request(SIGN_IN, {
         "user": user, "dev": "python-send", "pass": password, "recv": False})
     key = (await connection.request(GET_NODE_KEY, {"node": node}))["key"]
@@ -131,12 +124,10 @@ async def send(options, password):
     await connection.request(
         FORWARD, {"node": node, "wait": False, "msg": sealed, "ref": mid})
     print("sent", mid.hex())
-    await connection.close()
 
 
-async def listen(options, password):
+async def listen(connection, options, password):
     user = options.me.partition("@")[0]
-    connection = await connect(options)
     await connection.request(SIGN_IN, {
         "user": user, "dev": "python-listen", "pass": password})
     seen = set()  # a message may come more than once
@@ -157,7 +148,6 @@ async def listen(options, password):
                 why = body["code"] if "code" in body else msgpack.unpackb(body["resp"])
                 print(f"returned by {body['node']}: {why}", flush=True)
         await connection.respond(request)  # it is safe: on the screen
-    await connection.close()
 
 
 def seal(certificate, plaintext):
@@ -191,6 +181,17 @@ def shown(message):
     return f"({len(message)} bytes that are no text)"
 
 
+async def run(options, password):
+    connection = await connect(options)
+    try:
+        answer = await connection.request(HANDSHAKE)
+        if not answer["comp"]:
+            sys.exit(f"the node speaks only version {answer['ver']}")
+        await options.do(connection, options, password)
+    finally:
+        await connection.close()
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -210,7 +211,7 @@ def main():
     else:
         password = sys.stdin.readline().rstrip("\n")
     try:
-        asyncio.run(options.do(options, password))
+        asyncio.run(run(options, password))
     except (TiptError, OSError, websockets.WebSocketException) as error:
         sys.exit(f"tipt_client: {error}")
 
