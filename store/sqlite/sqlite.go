@@ -159,7 +159,7 @@ var errClosed = fmt.Errorf("store: %w", os.ErrClosed)
 
 // Commit implements [store.Store].
 func (s *Store) Commit(ctx context.Context, batch []store.Op) error {
-	if err := s.usable(); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return err
 	}
 	select {
@@ -176,7 +176,7 @@ func (s *Store) Commit(ctx context.Context, batch []store.Op) error {
 
 // read runs f on a connection of its own.
 func (s *Store) read(ctx context.Context, doing string, f func(c *conn) error) error {
-	if err := s.usable(); err != nil {
+	if err := s.usable(ctx); err != nil {
 		return err
 	}
 	select {
@@ -191,12 +191,12 @@ func (s *Store) read(ctx context.Context, doing string, f func(c *conn) error) e
 	}
 }
 
-// usable is nil, or why the store is not to be used any more.
-func (s *Store) usable() error {
+// usable is nil, or why there is no use in going on.
+func (s *Store) usable(ctx context.Context) error {
 	if err := s.failed.Load(); err != nil {
 		return *err
 	}
-	return nil
+	return ctx.Err()
 }
 
 // result is the error of work on a connection as callers get it. A failure
