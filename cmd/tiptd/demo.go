@@ -87,19 +87,20 @@ func (d *demo) play(ctx context.Context) error {
 	d.say("A node called %s has just started on %s, over TLS. Each line below is one packet.", devName, d.addr)
 
 	d.say("\nbob registers, signs in and goes away again:")
-	if err := d.visit(ctx, "bob", "bob-likes-tea", nil); err != nil {
+	err := d.visit(ctx, "bob", "bob-likes-tea", true, func(*client.Client) error { return nil })
+	if err != nil {
 		return err
 	}
 	d.say("\nalice registers, signs in and writes to bob. The node answers her once the message is on the disk:")
 	bob := tipt.Address{User: "bob", Node: devName}
-	err := d.visit(ctx, "alice", "alice-likes-jam", func(c *client.Client) error {
+	err = d.visit(ctx, "alice", "alice-likes-jam", true, func(c *client.Client) error {
 		return c.Send(ctx, client.Outgoing{To: bob, Text: "Hello, Bob! Are you there?"})
 	})
 	if err != nil {
 		return err
 	}
 	d.say("\nbob comes back. The node delivers what has waited for him, and forgets it when he has taken it:")
-	err = d.visit(ctx, "bob", "bob-likes-tea", func(c *client.Client) error {
+	err = d.visit(ctx, "bob", "bob-likes-tea", false, func(c *client.Client) error {
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
 		err := c.Receive(ctx, func(_ context.Context, m client.Message) error {
@@ -120,8 +121,8 @@ func (d *demo) play(ctx context.Context) error {
 	return nil
 }
 
-// visit opens a connection for a user, registers the user if need be, signs in, acts and closes.
-func (d *demo) visit(ctx context.Context, user tipt.UserName, password string, act func(*client.Client) error) error {
+// visit opens a connection for a user who may be new, signs in, acts and closes.
+func (d *demo) visit(ctx context.Context, user, password string, isNew bool, act func(*client.Client) error) error {
 	block, _ := pem.Decode(d.ca.CertPEM())
 	root, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
@@ -144,15 +145,13 @@ func (d *demo) visit(ctx context.Context, user tipt.UserName, password string, a
 		return err
 	}
 	defer c.Close()
-	err = c.Register(ctx, string(user), password, "")
-	if err != nil && !errors.Is(err, tipt.ErrNameTaken) {
-		return err
+	if isNew {
+		if err := c.Register(ctx, user, password, ""); err != nil {
+			return err
+		}
 	}
-	if _, err := c.SignIn(ctx, client.Credentials{User: string(user), Password: password}); err != nil {
+	if _, err := c.SignIn(ctx, client.Credentials{User: user, Password: password}); err != nil {
 		return err
-	}
-	if act == nil {
-		return nil
 	}
 	return act(c)
 }
