@@ -1,0 +1,50 @@
+package seal
+
+import (
+	"fmt"
+	"testing"
+)
+
+// benchmark runs f for a certificate of each kind and messages of two sizes.
+func benchmark(b *testing.B, f func(b *testing.B, k *NodeKey, plaintext []byte)) {
+	keys := testKeys(b)
+	for _, name := range []string{"version 2", "version 1", "ML-KEM"} {
+		for _, size := range []int{300, 64 << 10} {
+			b.Run(fmt.Sprintf("%s/%d", name, size), func(b *testing.B) {
+				b.ReportAllocs()
+				b.SetBytes(int64(size))
+				f(b, keys[name], make([]byte, size))
+			})
+		}
+	}
+}
+
+func BenchmarkSeal(b *testing.B) {
+	benchmark(b, func(b *testing.B, k *NodeKey, plaintext []byte) {
+		c := certificateOf(b, k)
+		for b.Loop() {
+			mustSeal(b, c, plaintext)
+		}
+	})
+}
+
+func BenchmarkOpen(b *testing.B) {
+	benchmark(b, func(b *testing.B, k *NodeKey, plaintext []byte) {
+		msg := mustSeal(b, certificateOf(b, k), plaintext)
+		for b.Loop() {
+			if _, err := k.Open(msg, testTime); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkParseCertificate(b *testing.B) {
+	cert := newTestKey(b).Certificate()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseCertificate(cert); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
