@@ -117,14 +117,18 @@ func (l *Link) receiveLarge(start []byte, r io.Reader, rev tipt.Revision) error 
 
 	size := len(start)
 	for end := false; !end; {
-		if !l.reserve(chunkSize, work) {
+		need := int64(chunkSize)
+		if held == 0 {
+			need += smallSize
+		}
+		if !l.reserve(need, work) {
 			readers := []io.Reader{bytes.NewReader(start)}
 			for _, part := range parts {
 				readers = append(readers, bytes.NewReader(part[:]))
 			}
 			return l.receiveOver(io.MultiReader(append(readers, r)...))
 		}
-		held += chunkSize
+		held += need
 		part := chunks.Get().(*[chunkSize]byte)
 		parts = append(parts, part)
 		n, e, err := l.fill(r, part[:])
@@ -147,9 +151,8 @@ func (l *Link) receiveLarge(start []byte, r io.Reader, rev tipt.Revision) error 
 	if err != nil || p.Type != tipt.PacketRequest || !work {
 		return l.serve(p, err, 0)
 	}
-	kept := min(held, int64(size)) // until the request is answered
-	held -= kept
-	return l.serve(p, nil, kept)
+	held -= int64(size) // which the request holds until it is answered
+	return l.serve(p, nil, int64(size))
 }
 
 // receiveOver reads to its end a message for which there is no memory, keeping nothing of it.

@@ -1,0 +1,335 @@
+package link_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/link"
+)
+
+const mib = 1 << 20
+
+// TestWorkingBytes: past 8 MiB of requests being worked on a request is BUSY, of whatever
+// size, while small responses and PINGs are still read; an answer makes room again.
+func TestWorkingBytes(t *testing.T) {
+	each(t, func(t *testing.T, e ends) {
+		h, requests := keep()
+		var ignored []error
+		o := link.Options{Handler: h, Ignored: func(err error) { ignored = append(ignored, err) }}
+		a, peer := run(t, "a", e.a, o), newRaw(t, e.b)
+
+		for i := range 7 {
+			peer.send(t, request(uint8(i), 1, body(i, mib)))
+		}
+		var held []*link.Request
+		for range 7 {
+			held = append(held, <-requests)
+		}
+		peer.send(t, request(100, 1, body(0, mib)), event(1, body(0, mib)))
+		p := peer.want(t, "request over 8 MiB")
+		wantBusy(t, p, 100)
+
+		done, answers := results(2)
+		start(t, a, 1, nil, done)
+		out := peer.want(t, "call of a busy link")
+		peer.send(t, response(out.ID, body(55, 1_000)))
+		if r := <-answers; r.err != nil || number(r.packet.Body) != 55 {
+			t.Errorf("small response to a busy link: %v", r.err)
+		}
+		start(t, a, 1, nil, done)
+		out = peer.want(t, "call of a busy link")
+		peer.send(t, response(out.ID, body(56, 2*mib)))
+		if r := <-answers; r.err != nil || number(r.packet.Body) != 56 {
+			t.Errorf("large response to a busy link without a budget: %v", r.err)
+		}
+
+		// Small ones still go in, then not even those, but for one without a body.
+		peer.send(t, request(101, 1, body(0, mib-100_000)))
+		held = append(held, <-requests)
+		for i := range 40 {
+			peer.send(t, request(uint8(200+i), 1, body(0, 3_000)))
+		}
+		peer.send(t, request(102, 1, nil))
+		for r := range requests {
+			if r.Body == nil {
+				r.Reply(nil)
+				break
+			}
+			held = append(held, r)
+		}
+		accepted := len(held) - 8
+		if accepted < 30 || accepted > 35 {
+			t.Errorf("%d requests of 3 KB went into 100 KB", accepted)
+		}
+		for i := accepted; i < 40; i++ {
+			wantBusy(t, peer.want(t, "small request over 8 MiB"), uint8(200+i))
+		}
+		if p := peer.want(t, "request without a body"); p.ID != 102 || p.Err != nil {
+			t.Errorf("request without a body: %s", describe(p))
+		}
+
+		held[0].Reply(nil)
+		held[1].Reply(nil)
+		peer.want(t, "answer")
+		peer.want(t, "answer")
+		peer.send(t, request(100, 1, body(0, mib)))
+		if r := <-requests; number(r.Body) != 0 || len(r.Body) < mib {
+			t.Error("no room after an answer")
+		}
+		if len(ignored) != 1 || !errors.Is(ignored[0], tipt.ErrBusy) {
+			t.Errorf("ignored: %v, want one event for lack of memory", ignored)
+		}
+	})
+}
+
+func wantBusy(t *testing.T, p tipt.Packet, id uint8) {
+	t.Helper()
+	if p.Type != tipt.PacketResponse || p.ID != id || p.Err == nil || p.Err.Code != tipt.ErrBusy || p.Err.Wait == 0 {
+		t.Errorf("%s, want BUSY with a wait for %d", describe(p), id)
+	}
+}
+
+// TestBudget: links that share a budget answer BUSY past it, and what one gives
+// back the other can have. At the end nothing is held.
+func TestBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget := link.NewBudget(4 * mib)
+		h, requests := keep()
+		a, peerA := budgeted(t, "a", budget, h)
+		b, peerB := budgeted(t, "b", budget, h)
+
+		peerA.send(t, request(1, 1, body(1, 2*mib)), request(2, 1, body(2, mib)))
+		first, second := <-requests, <-requests
+		peerB.send(t, request(1, 1, body(3, 2*mib)))
+		wantBusy(t, peerB.want(t, "request over the budget"), 1)
+		peerB.send(t, request(1, 1, body(4, 100)))
+		(<-requests).Reply(nil)
+		peerB.want(t, "small request")
+
+		first.Reply(nil)
+		peerA.want(t, "answer")
+		peerB.send(t, request(1, 1, body(5, 2*mib)))
+		if r := <-requests; number(r.Body) != 5 {
+			t.Errorf("request %d", number(r.Body))
+		}
+		synctest.Wait()
+		if used := budget.Used(); used < 3*mib || used > 3*mib+1000 {
+			t.Errorf("%d bytes are held by requests of 3 MiB", used)
+		}
+		hangUp(a, b)
+		if used := budget.Used(); used != 0 {
+			t.Errorf("%d bytes are held after the end", used)
+		}
+		second.Reply(body(0, mib)) // late: neither written nor counted
+		if used := budget.Used(); used != 0 {
+			t.Errorf("%d bytes are held after a late answer", used)
+		}
+	})
+}
+
+// budgeted returns a link that runs, and its peer.
+func budgeted(t *testing.T, name string, budget *link.Budget, h link.Handler) (*side, *raw) {
+	ca, cb := link.Pipe()
+	return run(t, name, ca, link.Options{Handler: h, Budget: budget}), newRaw(t, cb)
+}
+
+// TestBudgetAsBytesCome: a message that arrives takes memory as its bytes do.
+func TestBudgetAsBytesCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget := link.NewBudget(mib)
+		ca, _ := link.Pipe()
+		out, in := io.Pipe()
+		h, requests := keep()
+		a := run(t, "a", slowConn{ca, out}, link.Options{Handler: h, Budget: budget})
+		packet := encode(request(1, 1, body(1, 500_000)))
+		for sent := 0; sent < len(packet); {
+			n := min(10_000, len(packet)-sent)
+			if _, err := in.Write(packet[sent : sent+n]); err != nil {
+				t.Fatal(err)
+			}
+			sent += n
+			synctest.Wait()
+			if used := budget.Used(); used > int64(sent)+16<<10 {
+				t.Fatalf("%d bytes are held after %d came", used, sent)
+			}
+		}
+		if err := in.Close(); err != nil {
+			t.Fatal(err)
+		}
+		(<-requests).Reply(nil)
+		synctest.Wait()
+		if used := budget.Used(); used != 0 {
+			t.Errorf("%d bytes are held after the answer", used)
+		}
+		hangUp(a)
+	})
+}
+
+// A slowConn's messages all come out of one reader.
+type slowConn struct {
+	link.Conn
+	message *io.PipeReader
+}
+
+func (c slowConn) Next() (io.Reader, error) {
+	if _, err := c.message.Read(nil); err != nil {
+		return c.Conn.Next()
+	}
+	return c.message, nil
+}
+
+// TestBudgetDelaysCalls: calls wait for the budget, and what another link gives
+// back lets them go.
+func TestBudgetDelaysCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget := link.NewBudget(2 * mib)
+		a, peerA := budgeted(t, "a", budget, nil)
+		b, peerB := budgeted(t, "b", budget, nil)
+		c, peerC := budgeted(t, "c", budget, nil)
+
+		done, answers := results(10)
+		start(t, a, 1, body(0, mib+mib/4), done) // its peer does not read
+		synctest.Wait()
+		if b.TryGo(1, body(0, mib), done) {
+			t.Error("TryGo went over the budget")
+		}
+		told := false
+		b.Room(func() { told = true })
+		started := false
+		go func() {
+			if err := c.Go(context.WithoutCancel(t.Context()), 1, body(0, mib), done); err != nil {
+				t.Error(err)
+			}
+			started = true
+		}()
+		synctest.Wait()
+		if told || started {
+			t.Fatalf("told of room: %v, call went over the budget: %v", told, started)
+		}
+		start(t, b, 1, nil, done) // a small one fits still
+		peerB.want(t, "small call")
+
+		peerA.want(t, "large call")
+		synctest.Wait()
+		if !told || !started {
+			t.Fatalf("after the large call was written: told of room: %v, call goes: %v", told, started)
+		}
+		peerC.want(t, "call that waited")
+		hangUp(a, b, c)
+		for range 3 {
+			if r := <-answers; !errors.Is(r.err, link.ErrClosed) {
+				t.Errorf("call left unanswered: %v", r.err)
+			}
+		}
+		if used := budget.Used(); used != 0 {
+			t.Errorf("%d bytes are held after the end", used)
+		}
+	})
+}
+
+// TestBudgetOfEndedLink: a link that ends while it waits for the budget is not
+// called any more, and does not keep the others waiting.
+func TestBudgetOfEndedLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget := link.NewBudget(2 * mib)
+		a, peerA := budgeted(t, "a", budget, nil)
+		b, _ := budgeted(t, "b", budget, nil)
+		c, peerC := budgeted(t, "c", budget, nil)
+		done, _ := results(10)
+		start(t, a, 1, body(0, mib+mib/4), done)
+		for _, s := range []*side{b, c} {
+			go func() {
+				err := s.Go(context.WithoutCancel(t.Context()), 1, body(0, mib), done)
+				if (err != nil) != (s == b) {
+					t.Errorf("%s: %v", s.name, err)
+				}
+			}()
+			synctest.Wait()
+		}
+		b.Room(func() { t.Error("an ended link was told of room") })
+		hangUp(b)
+		peerA.want(t, "large call")
+		peerC.want(t, "call that waited")
+		hangUp(a, c)
+	})
+}
+
+// TestLargeResponseOverBudget: a response for which a node has no memory is to the
+// caller as if the peer were BUSY; small ones are always read.
+func TestLargeResponseOverBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget := link.NewBudget(mib)
+		h, requests := keep()
+		a, peer := budgeted(t, "a", budget, h)
+		peer.send(t, request(1, 1, body(0, mib/4*3-50_000)))
+		<-requests
+		done, answers := results(2)
+		start(t, a, 1, nil, done)
+		start(t, a, 1, nil, done)
+		peer.want(t, "call")
+		peer.want(t, "call")
+		peer.send(t, response(0, body(0, 500_000)))
+		r := <-answers
+		wantCode(t, "large response without memory", r.err, tipt.ErrBusy)
+		peer.send(t, response(1, body(8, 3_000)))
+		if r := <-answers; r.err != nil || number(r.packet.Body) != 8 {
+			t.Errorf("small response without memory: %v", r.err)
+		}
+	})
+}
+
+// TestUnsentResponses: past 4 MiB unsent a large response becomes BUSY and a request
+// is answered BUSY, so that a peer which does not read costs no more.
+func TestUnsentResponses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget := link.NewBudget(100 * mib)
+		h, requests := keep()
+		_, peer := budgeted(t, "a", budget, h)
+		for i := range 200 {
+			peer.send(t, request(uint8(i), 1, nil))
+			synctest.Wait()
+		}
+		served := len(requests)
+		if served != 200 {
+			t.Fatalf("%d requests arrived", served)
+		}
+		for range served {
+			(<-requests).Reply(body(0, 100_000))
+		}
+		if used := budget.Used(); used < 4*mib-200_000 || used > 4*mib+200_000 {
+			t.Errorf("%d bytes wait to be sent, want about 4 MiB", used)
+		}
+		// Small ones go over it, and then a request is not even looked at.
+		for i := range 56 {
+			peer.send(t, request(uint8(200+i), 1, nil))
+			synctest.Wait()
+			select {
+			case r := <-requests:
+				r.Reply(body(0, 3_900))
+			default:
+			}
+		}
+		if used := budget.Used(); used > 4*mib+mib/2 {
+			t.Errorf("%d bytes wait to be sent", used)
+		}
+		answered, refused := 0, 0
+		for range tipt.MaxInFlight {
+			if p := peer.want(t, "response"); p.Err == nil {
+				answered++
+			} else if p.Err.Code == tipt.ErrBusy {
+				refused++
+			}
+		}
+		if answered < 41 || answered > 80 || answered+refused != tipt.MaxInFlight {
+			t.Errorf("%d answered, %d refused", answered, refused)
+		}
+		synctest.Wait()
+		if used := budget.Used(); used != 0 {
+			t.Errorf("%d bytes are held", used)
+		}
+	})
+}
