@@ -107,7 +107,7 @@ func (m *Mailboxes) Append(ctx context.Context, msg Message, done func(store.Out
 		Kind:     msg.Kind,
 		From:     msg.From,
 		ID:       msg.ID,
-		Time:     time.Now(),
+		Time:     time.Now().Truncate(time.Millisecond).UTC(), // as the store keeps it
 		Body:     msg.Body,
 		MaxCount: m.options.MaxCount,
 		MaxBytes: m.options.MaxBytes,

@@ -31,6 +31,7 @@ type Reader struct {
 	looked int64
 	out    *out // nil while nothing is
 	waits  bool // Next found nothing, and wake was not called since
+	moved  bool // the place did, since Open
 	listed bool // in moved of the shard
 	closed bool
 }
@@ -225,6 +226,7 @@ func (r *Reader) takeLocked(s *shard, seq int64) {
 	r.out.messages[i].taken = true
 	for len(r.out.messages) > 0 && r.out.messages[0].taken {
 		r.place = r.out.messages[0].seq
+		r.moved = true
 		r.out.messages = r.out.messages[1:]
 	}
 	if len(r.out.messages) == 0 {
@@ -263,17 +265,18 @@ func (r *Reader) Close() {
 	if b.readers == nil {
 		delete(s.boxes, r.user)
 	}
-	places := r.movedLocked(nil)
 	s.mu.Unlock()
-	if len(places) == 0 {
+	if !r.moved {
 		return
 	}
+	// Also where it is on its way, by somebody who may not have submitted it yet.
+	op := &store.Take{User: r.user, Device: r.device, Seq: r.place}
 	lost := func(err error) {
 		if err != nil {
 			m.log.Warn("the place of a device was not stored, it gets some messages again", "error", err)
 		}
 	}
-	if err := m.committer.Submit(context.Background(), lost, places.ops()...); err != nil {
+	if err := m.committer.Submit(context.Background(), lost, op); err != nil {
 		lost(err)
 	}
 }
