@@ -24,10 +24,12 @@ func (x SetPasswordRequest) Append(b []byte) []byte {
 	return msgp.AppendString(b, x.New)
 }
 
+var setPasswordKeys = msgpack.Declare("old", "new")
+
 // Parse parses the body.
 func (x *SetPasswordRequest) Parse(body []byte, newer bool) error {
 	*x = SetPasswordRequest{}
-	m := readBody(body, newer, "old", "new")
+	m := readBody(body, newer, setPasswordKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "old":
@@ -68,11 +70,13 @@ func (x ListDevicesResponse) Append(b []byte) []byte {
 	return b
 }
 
+var listDevicesKeys = msgpack.Declare("devs")
+
 // Parse parses the body.
 func (x *ListDevicesResponse) Parse(body []byte, newer bool) error {
 	*x = ListDevicesResponse{}
 	var devices []byte
-	m := readBody(body, newer, "devs")
+	m := readBody(body, newer, listDevicesKeys)
 	for m.Next() {
 		devices = m.Array()
 	}
@@ -95,6 +99,8 @@ func (x *ListDevicesResponse) Parse(body []byte, newer bool) error {
 // minDeviceSize is the size of the shortest element of `devs`.
 const minDeviceSize = len("\x83" + "\xa3dev\xa0" + "\xa4seen\x00" + "\xa2on\xc2")
 
+var deviceKeys = msgpack.Declare("dev", "seen", "on")
+
 // parseDevice parses the first element of what is left of `devs`.
 func parseDevice(devices []byte, newer bool) (d Device, rest []byte, err *msgpack.Error) {
 	const depth = bodyDepth + 2
@@ -102,7 +108,7 @@ func parseDevice(devices []byte, newer bool) (d Device, rest []byte, err *msgpac
 	if err != nil {
 		return d, nil, err
 	}
-	m := msgpack.ReadMap(b, depth, msgpack.Unknown(newer), "dev", "seen", "on")
+	m := msgpack.ReadMap(b, depth, msgpack.Unknown(newer), deviceKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "dev":
@@ -128,10 +134,12 @@ func (x RemoveDeviceRequest) Append(b []byte) []byte {
 	return msgp.AppendString(b, x.Device)
 }
 
+var removeDeviceKeys = msgpack.Declare("dev")
+
 // Parse parses the body.
 func (x *RemoveDeviceRequest) Parse(body []byte, newer bool) error {
 	*x = RemoveDeviceRequest{}
-	m := readBody(body, newer, "dev")
+	m := readBody(body, newer, removeDeviceKeys)
 	for m.Next() {
 		x.Device = readStr(&m, 8, MaxDeviceNameSize)
 	}
@@ -150,10 +158,12 @@ func (x DeleteAccountRequest) Append(b []byte) []byte {
 	return msgp.AppendString(b, x.Password)
 }
 
+var deleteAccountKeys = msgpack.Declare("pass")
+
 // Parse parses the body.
 func (x *DeleteAccountRequest) Parse(body []byte, newer bool) error {
 	*x = DeleteAccountRequest{}
-	m := readBody(body, newer, "pass")
+	m := readBody(body, newer, deleteAccountKeys)
 	for m.Next() {
 		x.Password = m.Str(8)
 	}
@@ -168,10 +178,12 @@ type SetKeyRequest struct {
 // Append appends the body.
 func (x SetKeyRequest) Append(b []byte) []byte { return appendOptionalKey(b, x.Key) }
 
+var setKeyKeys = msgpack.Declare("key")
+
 // Parse parses the body. A key over its limit is an [*Error] with [ErrTooLarge].
 func (x *SetKeyRequest) Parse(body []byte, newer bool) error {
 	*x = SetKeyRequest{}
-	m := readBody(body, newer, "key")
+	m := readBody(body, newer, setKeyKeys)
 	for m.Next() {
 		if !m.Nil() {
 			x.Key = m.Bin(16)

@@ -8,43 +8,44 @@ import (
 	"github.com/tipt/tipt-go"
 )
 
-// A codec parses a body and, where that succeeds, encodes what it made of it.
-type codec func(body []byte, newer bool) (value any, encoded []byte, err error)
+// A value is a body of some type.
+type value interface {
+	Append(b []byte) []byte
+}
 
-// body is a type of body: its Parse is a method of the pointer.
-type body[T any] interface {
+// A codec parses a body.
+type codec func(body []byte, newer bool) (value, error)
+
+// bodyCodec is the codec of a body in a packet.
+func bodyCodec[T any, P interface {
 	*T
+	value
 	Parse(body []byte, newer bool) error
+}](b []byte, newer bool) (value, error) {
+	x := P(new(T))
+	return x, x.Parse(b, newer)
 }
 
-func bodyCodec[T interface{ Append([]byte) []byte }, P body[T]](b []byte, newer bool) (any, []byte, error) {
-	var x T
-	err := P(&x).Parse(b, newer)
-	if err != nil {
-		return x, nil, err
-	}
-	return x, x.Append(nil), nil
-}
-
-// root is a type that has no packet around it.
-type root[T any] interface {
+// rootCodec is the codec of what has no packet around it.
+func rootCodec[T any, P interface {
 	*T
+	value
 	Parse(b []byte) error
+}](b []byte, _ bool) (value, error) {
+	x := P(new(T))
+	return x, x.Parse(b)
 }
 
-func rootCodec[T interface{ Append([]byte) []byte }, P root[T]](b []byte, _ bool) (any, []byte, error) {
-	var x T
-	err := P(&x).Parse(b)
-	if err != nil {
-		return x, nil, err
-	}
-	return x, x.Append(nil), nil
-}
+// noBody is the body of a request that has none.
+type noBody struct{}
+
+func (noBody) Append(b []byte) []byte { return b }
+
+func (noBody) Parse(body []byte, _ bool) error { return tipt.ParseNil(body) }
 
 // codecs are all codecs by the names that the vectors use.
 var codecs = map[string]codec{
-	"nil": func(b []byte, _ bool) (any, []byte, error) { return nil, nil, tipt.ParseNil(b) },
-
+	"nil":                    bodyCodec[noBody],
 	"HANDSHAKE request":      bodyCodec[tipt.HandshakeRequest],
 	"HANDSHAKE response":     bodyCodec[tipt.HandshakeResponse],
 	"REGISTER request":       bodyCodec[tipt.RegisterRequest],
@@ -71,36 +72,33 @@ var codecs = map[string]codec{
 	"content":               rootCodec[tipt.Content],
 }
 
-func forwardEvent(b []byte, newer bool) (any, []byte, error) {
-	var x tipt.ForwardRequest
-	if err := x.ParseEvent(b, newer); err != nil {
-		return x, nil, err
-	}
-	return x, x.Append(nil), nil
+func forwardEvent(b []byte, newer bool) (value, error) {
+	x := new(tipt.ForwardRequest)
+	return x, x.ParseEvent(b, newer)
 }
 
 type object map[string]any
 
 // describe is a body as the vectors write it: keys as on the wire, bytes in hex,
 // times and waits as their numbers, an absent key absent.
-func describe(t *testing.T, x any) object {
+func describe(t *testing.T, x value) object {
 	switch x := x.(type) {
-	case nil:
+	case *noBody:
 		return object{}
-	case tipt.HandshakeRequest:
+	case *tipt.HandshakeRequest:
 		if x.Version == "" {
 			return object{}
 		}
 		return object{"ver": x.Version}
-	case tipt.HandshakeResponse:
+	case *tipt.HandshakeResponse:
 		return object{"ver": x.Version, "comp": x.Compatible}
-	case tipt.RegisterRequest:
+	case *tipt.RegisterRequest:
 		o := object{"user": x.User, "pass": x.Password}
 		if x.HasInvite {
 			o["inv"] = x.Invite
 		}
 		return o
-	case tipt.SignInRequest:
+	case *tipt.SignInRequest:
 		o := object{"user": x.User, "dev": x.Device, "recv": x.Receive}
 		if x.HasToken {
 			o["tok"] = hexOf(x.Token)
@@ -108,47 +106,47 @@ func describe(t *testing.T, x any) object {
 			o["pass"] = x.Password
 		}
 		return o
-	case tipt.SignInResponse:
+	case *tipt.SignInResponse:
 		o := object{"addr": x.Address}
 		if x.Token != nil {
 			o["tok"] = hexOf(x.Token)
 		}
 		return o
-	case tipt.GetInfoResponse:
+	case *tipt.GetInfoResponse:
 		return object{"node": x.Node, "soft": x.Software, "reg": x.Registration, "time": x.Time.UnixMilli()}
-	case tipt.ForwardRequest:
+	case *tipt.ForwardRequest:
 		o := object{"node": x.Node, "wait": x.Wait, "msg": hexOf(x.Sealed)}
 		if x.Ref != nil {
 			o["ref"] = x.Ref.String()
 		}
 		return o
-	case tipt.ForwardResponse:
+	case *tipt.ForwardResponse:
 		return object{"resp": hexOf(x.Response)}
-	case tipt.GetNodeKeyRequest:
+	case *tipt.GetNodeKeyRequest:
 		return object{"node": x.Node, "new": x.New}
-	case tipt.GetNodeKeyResponse:
+	case *tipt.GetNodeKeyResponse:
 		return object{"key": hexOf(x.Key)}
-	case tipt.SetPasswordRequest:
+	case *tipt.SetPasswordRequest:
 		return object{"old": x.Old, "new": x.New}
-	case tipt.ListDevicesResponse:
+	case *tipt.ListDevicesResponse:
 		devices := []object{}
 		for _, d := range x.Devices {
 			devices = append(devices, object{"dev": d.Name, "seen": d.Seen.UnixMilli(), "on": d.Online})
 		}
 		return object{"devs": devices}
-	case tipt.RemoveDeviceRequest:
+	case *tipt.RemoveDeviceRequest:
 		return object{"dev": x.Device}
-	case tipt.DeleteAccountRequest:
+	case *tipt.DeleteAccountRequest:
 		return object{"pass": x.Password}
-	case tipt.SetKeyRequest:
+	case *tipt.SetKeyRequest:
 		return object{"key": hexOrNil(x.Key)}
-	case tipt.DeliverRequest:
+	case *tipt.DeliverRequest:
 		o := object{"mid": x.ID.String(), "time": x.Time.UnixMilli(), "msg": hexOf(x.Message)}
 		if x.From != "" {
 			o["from"] = x.From
 		}
 		return o
-	case tipt.ReturnRequest:
+	case *tipt.ReturnRequest:
 		o := object{"mid": x.ID.String(), "node": x.Node, "time": x.Time.UnixMilli()}
 		if x.Ref != nil {
 			o["ref"] = x.Ref.String()
@@ -159,21 +157,21 @@ func describe(t *testing.T, x any) object {
 			o["resp"] = hexOf(x.Response)
 		}
 		return o
-	case tipt.GoingAwayEvent:
+	case *tipt.GoingAwayEvent:
 		return object{"wait": int(x.Wait.Seconds())}
-	case tipt.SealedRequest:
+	case *tipt.SealedRequest:
 		if x.GetUserKey != nil {
 			return object{"type": x.Type, "body": object{"user": x.GetUserKey.User, "seal": hexOf(x.GetUserKey.Seal[:])}}
 		}
 		return object{"type": x.Type, "body": object{"to": x.Message.To, "mid": x.Message.ID.String(), "msg": hexOf(x.Message.Message)}}
-	case tipt.ForwardAnswer:
+	case *tipt.ForwardAnswer:
 		if x.Err != nil {
 			return object{"err": failure{Code: uint8(x.Err.Code), Msg: x.Err.Message, Wait: x.Err.Wait.Milliseconds()}}
 		}
 		return object{"body": hexOrNil(x.Body)}
-	case tipt.UserKeyAnswer:
+	case *tipt.UserKeyAnswer:
 		return object{"key": hexOrNil(x.Key)}
-	case tipt.Content:
+	case *tipt.Content:
 		if x.Text != nil {
 			return object{"type": x.Type, "body": object{"text": x.Text.Text, "time": x.Text.Time.UnixMilli()}}
 		}

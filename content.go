@@ -61,13 +61,15 @@ func (x Content) Append(b []byte) []byte {
 	return appendTime(b, x.Text.Time)
 }
 
+var contentKeys = msgpack.Declare("type", "body")
+
 // Parse parses a content, in which unknown keys are always skipped. What it
 // refuses is still a message, to be kept and shown as what it is (section 8).
 func (x *Content) Parse(b []byte) error {
 	*x = Content{}
 	var sealed bool
 	var text []byte
-	m := msgpack.ReadMap(b, 1, msgpack.Step, "type", "body")
+	m := msgpack.ReadMap(b, 1, msgpack.Step, contentKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "type":
@@ -97,9 +99,11 @@ func (x *Content) Parse(b []byte) error {
 	return x.parseText(text)
 }
 
+var textKeys = msgpack.Declare("text", "time")
+
 func (x *Content) parseText(body []byte) error {
 	var t Text
-	m := msgpack.ReadMap(body, bodyDepth, msgpack.Step, "text", "time")
+	m := msgpack.ReadMap(body, bodyDepth, msgpack.Step, textKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "text":

@@ -15,8 +15,8 @@ const bodyDepth = 2
 
 // readBody starts reading a packet's body under the given keys, of which
 // those written with "?" are optional.
-func readBody(body []byte, newer bool, keys ...string) msgpack.Map {
-	return msgpack.ReadMap(orNil(body), bodyDepth, msgpack.Unknown(newer), keys...)
+func readBody(body []byte, newer bool, keys msgpack.Keys) msgpack.Map {
+	return msgpack.ReadMap(orNil(body), bodyDepth, msgpack.Unknown(newer), keys)
 }
 
 // orNil is the body as bytes where it may have been left out.
@@ -44,7 +44,7 @@ func malformed(err *msgpack.Error) error {
 
 // ParseNil checks the body of a packet that must have none (section 2).
 func ParseNil(body []byte) error {
-	if body == nil {
+	if len(body) == 0 {
 		return nil
 	}
 	return &MalformedError{Key: "body", Found: "a value", Want: "nil or no such key"}

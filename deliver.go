@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/tinylib/msgp/msgp"
+
+	"github.com/tipt/tipt-go/internal/msgpack"
 )
 
 // A MessageID names a message: made by its sender, new for every message and
@@ -47,11 +49,13 @@ func (x DeliverRequest) Append(b []byte) []byte {
 	return msgp.AppendBytes(b, x.Message)
 }
 
+var deliverKeys = msgpack.Declare("mid", "from?", "time", "msg")
+
 // Parse parses the body. A client has no TOO_LARGE to answer with: here a message
 // over its limit is malformed like the rest.
 func (x *DeliverRequest) Parse(body []byte, newer bool) error {
 	*x = DeliverRequest{}
-	m := readBody(body, newer, "mid", "from?", "time", "msg")
+	m := readBody(body, newer, deliverKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "mid":
@@ -105,11 +109,13 @@ func (x ReturnRequest) Append(b []byte) []byte {
 	return msgp.AppendBytes(b, x.Response)
 }
 
+var returnKeys = msgpack.Declare("mid", "ref?", "node", "time", "resp?", "code?")
+
 // Parse parses the body.
 func (x *ReturnRequest) Parse(body []byte, newer bool) error {
 	*x = ReturnRequest{}
 	var hasResponse bool
-	m := readBody(body, newer, "mid", "ref?", "node", "time", "resp?", "code?")
+	m := readBody(body, newer, returnKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "mid":

@@ -228,8 +228,10 @@ func parseFailure(b []byte, newer bool) (*Error, *msgpack.Error) {
 	return &Error{Code: ErrorCode(code), Message: message, Wait: wait}, nil
 }
 
+var failureKeys = msgpack.Declare("code", "msg?", "wait?")
+
 func readFailure(b []byte, unknown msgpack.Unknown) (code uint8, message string, wait time.Duration, err *msgpack.Error) {
-	m := msgpack.ReadMap(b, 2, unknown, "code", "msg?", "wait?")
+	m := msgpack.ReadMap(b, 2, unknown, failureKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "code":

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/tinylib/msgp/msgp"
+
+	"github.com/tipt/tipt-go/internal/msgpack"
 )
 
 // A ClientEvent is a CNClientEventType: the `reqt` of an EVENT that a node
@@ -35,10 +37,12 @@ func (x GoingAwayEvent) Append(b []byte) []byte {
 	return msgp.AppendUint64(b, units(x.Wait, time.Second, math.MaxUint16))
 }
 
+var goingAwayKeys = msgpack.Declare("wait")
+
 // Parse parses the body.
 func (x *GoingAwayEvent) Parse(body []byte, newer bool) error {
 	*x = GoingAwayEvent{}
-	m := readBody(body, newer, "wait")
+	m := readBody(body, newer, goingAwayKeys)
 	for m.Next() {
 		x.Wait = time.Duration(m.Uint(16)) * time.Second
 	}

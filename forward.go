@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"github.com/tinylib/msgp/msgp"
+
+	"github.com/tipt/tipt-go/internal/msgpack"
 )
 
 // A ForwardRequest is FORWARD's body. Parse leaves Node as it came.
@@ -35,26 +37,35 @@ func (x ForwardRequest) Append(b []byte) []byte {
 	return b
 }
 
+var (
+	forwardKeys      = msgpack.Declare("node", "wait", "msg", "ref?")
+	forwardEventKeys = msgpack.Declare("node", "wait?", "msg", "ref?")
+)
+
 // Parse parses the body of a REQUEST. A message over its limit is an [*Error] with [ErrTooLarge].
 func (x *ForwardRequest) Parse(body []byte, newer bool) error {
-	return x.parse(body, newer, "wait")
+	return x.parse(body, newer, false)
 }
 
 // ParseEvent parses the body of an EVENT, whose `wait` is not looked at and
 // may be missing (section 2): Wait is false.
 func (x *ForwardRequest) ParseEvent(body []byte, newer bool) error {
-	return x.parse(body, newer, "wait?")
+	return x.parse(body, newer, true)
 }
 
-func (x *ForwardRequest) parse(body []byte, newer bool, wait string) error {
+func (x *ForwardRequest) parse(body []byte, newer, event bool) error {
 	*x = ForwardRequest{}
-	m := readBody(body, newer, "node", wait, "msg", "ref?")
+	keys := forwardKeys
+	if event {
+		keys = forwardEventKeys
+	}
+	m := readBody(body, newer, keys)
 	for m.Next() {
 		switch m.Key() {
 		case "node":
 			x.Node = m.Str(16)
 		case "wait":
-			if wait == "wait?" {
+			if event {
 				m.Any()
 			} else {
 				x.Wait = m.Bool()
@@ -85,10 +96,12 @@ func (x ForwardResponse) Append(b []byte) []byte {
 	return msgp.AppendBytes(b, x.Response)
 }
 
+var forwardResponseKeys = msgpack.Declare("resp")
+
 // Parse parses the body.
 func (x *ForwardResponse) Parse(body []byte, newer bool) error {
 	*x = ForwardResponse{}
-	m := readBody(body, newer, "resp")
+	m := readBody(body, newer, forwardResponseKeys)
 	for m.Next() {
 		x.Response = readBin(&m, 32, MaxForwardRespSize)
 	}
@@ -117,10 +130,12 @@ func (x GetNodeKeyRequest) Append(b []byte) []byte {
 	return b
 }
 
+var getNodeKeyKeys = msgpack.Declare("node", "new?")
+
 // Parse parses the body.
 func (x *GetNodeKeyRequest) Parse(body []byte, newer bool) error {
 	*x = GetNodeKeyRequest{}
-	m := readBody(body, newer, "node", "new?")
+	m := readBody(body, newer, getNodeKeyKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "node":
@@ -144,10 +159,12 @@ func (x GetNodeKeyResponse) Append(b []byte) []byte {
 	return msgp.AppendBytes(b, x.Key)
 }
 
+var nodeKeyKeys = msgpack.Declare("key")
+
 // Parse parses the body.
 func (x *GetNodeKeyResponse) Parse(body []byte, newer bool) error {
 	*x = GetNodeKeyResponse{}
-	m := readBody(body, newer, "key")
+	m := readBody(body, newer, nodeKeyKeys)
 	for m.Next() {
 		x.Key = readBin(&m, 16, MaxKeySize)
 	}

@@ -69,8 +69,8 @@ func ParsePacket(b []byte, rev Revision) (Packet, error) {
 }
 
 var (
-	seedKeys  = []string{"ver", "id", "pakt", "reqt?", "body?", "err?"}
-	draftKeys = []string{"id", "pakt", "reqt?", "body?", "err?"}
+	seedKeys  = msgpack.Declare("ver", "id", "pakt", "reqt?", "body?", "err?")
+	draftKeys = msgpack.Declare("id", "pakt", "reqt?", "body?", "err?")
 )
 
 func parsePacket(b []byte, rev Revision) (p Packet, err *msgpack.Error) {
@@ -80,7 +80,7 @@ func parsePacket(b []byte, rev Revision) (p Packet, err *msgpack.Error) {
 	}
 	// Whether unknown keys may be there is known once `ver` is, wherever that
 	// stands: until then they are stepped over.
-	m := msgpack.ReadMap(b, 1, msgpack.Step, keys...)
+	m := msgpack.ReadMap(b, 1, msgpack.Step, keys)
 	var hasCode, hasErr bool
 	var failure []byte // `err`
 	for m.Next() {

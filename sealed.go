@@ -75,6 +75,8 @@ func (x SealedRequest) Append(b []byte) []byte {
 	return msgp.AppendBytes(b, x.Message.Message)
 }
 
+var sealedKeys = msgpack.Declare("type", "body")
+
 // Parse parses the request. The error is a [*MalformedError], or for an unknown type a
 // [*ForwardError] with [ErrForwardUnsupported]. Where the body of a GET_USER_KEY is
 // malformed but for its `seal`, GetUserKey is set nevertheless, to its Seal alone:
@@ -82,7 +84,7 @@ func (x SealedRequest) Append(b []byte) []byte {
 func (x *SealedRequest) Parse(b []byte) error {
 	*x = SealedRequest{}
 	var body []byte
-	m := msgpack.ReadMap(b, 1, msgpack.Step, "type", "body")
+	m := msgpack.ReadMap(b, 1, msgpack.Step, sealedKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "type":
@@ -103,9 +105,11 @@ func (x *SealedRequest) Parse(b []byte) error {
 	return &ForwardError{Code: ErrForwardUnsupported, Message: "type " + x.Type.String()}
 }
 
+var messageKeys = msgpack.Declare("to", "mid", "msg")
+
 func (x *SealedRequest) parseMessage(body []byte) error {
 	var f MessageForward
-	m := msgpack.ReadMap(body, bodyDepth, msgpack.Step, "to", "mid", "msg")
+	m := msgpack.ReadMap(body, bodyDepth, msgpack.Step, messageKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "to":
@@ -123,9 +127,11 @@ func (x *SealedRequest) parseMessage(body []byte) error {
 	return nil
 }
 
+var getUserKeyKeys = msgpack.Declare("user", "seal")
+
 func (x *SealedRequest) parseGetUserKey(body []byte) error {
 	var f GetUserKeyForward
-	m := msgpack.ReadMap(body, bodyDepth, msgpack.Step, "user", "seal")
+	m := msgpack.ReadMap(body, bodyDepth, msgpack.Step, getUserKeyKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "user":
@@ -144,9 +150,11 @@ func (x *SealedRequest) parseGetUserKey(body []byte) error {
 	return nil
 }
 
+var sealKeys = msgpack.Declare("seal")
+
 // readSeal reads the `seal` of a GET_USER_KEY's body, whatever else is in it.
 func readSeal(body []byte) (seal [SealKeySize]byte, ok bool) {
-	m := msgpack.ReadMap(body, bodyDepth, msgpack.Step, "seal")
+	m := msgpack.ReadMap(body, bodyDepth, msgpack.Step, sealKeys)
 	for m.Next() {
 		readExact(&m, seal[:])
 	}
@@ -174,12 +182,14 @@ func (x ForwardAnswer) Append(b []byte) []byte {
 	return append(b, x.Body...)
 }
 
+var answerKeys = msgpack.Declare("body?", "err?")
+
 // Parse parses an answer, in which unknown keys are always skipped. One with
 // neither `body` nor `err` says the same as a nil `body` (section 5.5).
 func (x *ForwardAnswer) Parse(b []byte) error {
 	*x = ForwardAnswer{}
 	var failure []byte
-	m := msgpack.ReadMap(b, 1, msgpack.Step, "body?", "err?")
+	m := msgpack.ReadMap(b, 1, msgpack.Step, answerKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "body":
@@ -215,10 +225,12 @@ type UserKeyAnswer struct {
 // Append appends the body.
 func (x UserKeyAnswer) Append(b []byte) []byte { return appendOptionalKey(b, x.Key) }
 
+var userKeyKeys = msgpack.Declare("key")
+
 // Parse parses the body. Unknown keys are always skipped in it.
 func (x *UserKeyAnswer) Parse(body []byte) error {
 	*x = UserKeyAnswer{}
-	m := readBody(body, true, "key")
+	m := readBody(body, true, userKeyKeys)
 	for m.Next() {
 		if !m.Nil() {
 			x.Key = readBin(&m, 16, MaxKeySize)

@@ -28,13 +28,15 @@ func (x HandshakeRequest) Append(b []byte) []byte {
 	return msgp.AppendString(b, x.Version)
 }
 
+var handshakeKeys = msgpack.Declare("ver")
+
 // Parse parses the body.
 func (x *HandshakeRequest) Parse(body []byte, newer bool) error {
 	*x = HandshakeRequest{}
-	if body == nil {
+	if len(body) == 0 {
 		return nil
 	}
-	m := readBody(body, newer, "ver")
+	m := readBody(body, newer, handshakeKeys)
 	for m.Next() {
 		x.Version, _ = readVersion(&m)
 	}
@@ -56,10 +58,12 @@ func (x HandshakeResponse) Append(b []byte) []byte {
 	return msgp.AppendBool(b, x.Compatible)
 }
 
+var handshakeResponseKeys = msgpack.Declare("ver", "comp")
+
 // Parse parses the body.
 func (x *HandshakeResponse) Parse(body []byte, newer bool) error {
 	*x = HandshakeResponse{}
-	m := readBody(body, newer, "ver", "comp")
+	m := readBody(body, newer, handshakeResponseKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "ver":
@@ -99,10 +103,12 @@ func (x RegisterRequest) Append(b []byte) []byte {
 	return b
 }
 
+var registerKeys = msgpack.Declare("user", "pass", "inv?")
+
 // Parse parses the body.
 func (x *RegisterRequest) Parse(body []byte, newer bool) error {
 	*x = RegisterRequest{}
-	m := readBody(body, newer, "user", "pass", "inv?")
+	m := readBody(body, newer, registerKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "user":
@@ -158,11 +164,13 @@ func (x SignInRequest) Append(b []byte) []byte {
 	return b
 }
 
+var signInKeys = msgpack.Declare("user", "dev?", "pass?", "tok?", "recv?")
+
 // Parse parses the body.
 func (x *SignInRequest) Parse(body []byte, newer bool) error {
 	*x = SignInRequest{Device: DefaultDevice, Receive: true}
 	var hasPassword bool
-	m := readBody(body, newer, "user", "dev?", "pass?", "tok?", "recv?")
+	m := readBody(body, newer, signInKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "user":
@@ -219,10 +227,12 @@ func (x SignInResponse) Append(b []byte) []byte {
 	return b
 }
 
+var signInResponseKeys = msgpack.Declare("addr", "tok?")
+
 // Parse parses the body.
 func (x *SignInResponse) Parse(body []byte, newer bool) error {
 	*x = SignInResponse{}
-	m := readBody(body, newer, "addr", "tok?")
+	m := readBody(body, newer, signInResponseKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "addr":
@@ -278,10 +288,12 @@ func (x GetInfoResponse) Append(b []byte) []byte {
 	return appendTime(b, x.Time)
 }
 
+var getInfoKeys = msgpack.Declare("node", "soft", "reg", "time")
+
 // Parse parses the body.
 func (x *GetInfoResponse) Parse(body []byte, newer bool) error {
 	*x = GetInfoResponse{}
-	m := readBody(body, newer, "node", "soft", "reg", "time")
+	m := readBody(body, newer, getInfoKeys)
 	for m.Next() {
 		switch m.Key() {
 		case "node":

@@ -16,11 +16,28 @@ const (
 	Step   Unknown = true  // they are stepped over, with their values
 )
 
+// Keys are the keys that a map may have.
+type Keys []declaration
+
+type declaration struct {
+	name     string
+	optional bool
+}
+
+// Declare declares at most 64 keys; those written with a final "?" are optional.
+func Declare(keys ...string) Keys {
+	ks := make(Keys, len(keys))
+	for i, k := range keys {
+		ks[i].name, ks[i].optional = strings.CutSuffix(k, "?")
+	}
+	return ks
+}
+
 // A Map reads the entries of one map. Next goes from one to the next; of each
 // the value is to be read, once, by the method for its declared type. The first error
 // sticks: after it Next returns false and the readers return zero values.
 //
-//	m := msgpack.ReadMap(b, 1, msgpack.Refuse, "name", "wait?")
+//	m := msgpack.ReadMap(b, 1, msgpack.Refuse, keys)
 //	for m.Next() {
 //		switch m.Key() {
 //		case "name":
@@ -31,12 +48,12 @@ const (
 //	}
 //	return m.Err()
 type Map struct {
-	b       []byte   // what is not yet read
-	left    int      // entries in it
-	depth   int      // of the map itself
-	keys    []string // as declared
-	seen    uint64   // bit i: keys[i] was met
-	cur     int      // the key at hand, in keys
+	b       []byte // what is not yet read
+	left    int    // entries in it
+	depth   int    // of the map itself
+	keys    Keys
+	seen    uint64 // bit i: keys[i] was met
+	cur     int    // the key at hand, in keys
 	unknown Unknown
 	others  keySet // undeclared keys, made with the first
 	first   string // of them
@@ -44,27 +61,19 @@ type Map struct {
 }
 
 // ReadMap starts reading b, which must hold exactly one map, at the given
-// depth. It declares at most 64 keys; those written with a final "?" are optional.
-func ReadMap(b []byte, depth int, unknown Unknown, keys ...string) Map {
-	m := Map{depth: depth, keys: keys, unknown: unknown}
+// depth.
+func ReadMap(b []byte, depth int, unknown Unknown, keys Keys) Map {
+	m := Map{depth: depth, keys: keys, cur: -1, unknown: unknown}
 	h, ok := readHead(b)
-	if !ok {
+	switch {
+	case !ok:
 		m.err = errEnd("map")
-		return m
+	case h.family != object:
+		m.err = &Error{Found: describe(h.first), Want: "map"}
+	default:
+		m.b, m.left = b[h.size:], int(h.n)
+		m.err = checkContainer(h, m.b, depth, 0)
 	}
-	if h.family != object {
-		m.err = &Error{Found: describe(b[0]), Want: "map"}
-		return m
-	}
-	if m.err = checkContainer(h, b[h.size:], b[0], depth, 2*int(h.n)); m.err != nil {
-		return m
-	}
-	n, rest, err := msgp.ReadMapHeaderBytes(b)
-	if err != nil {
-		m.err = &Error{Found: err.Error(), Want: "map"}
-		return m
-	}
-	m.b, m.left = rest, int(n)
 	return m
 }
 
@@ -73,28 +82,43 @@ func ReadMap(b []byte, depth int, unknown Unknown, keys ...string) Map {
 func (m *Map) Next() bool {
 	for m.err == nil && m.left > 0 {
 		m.left--
-		key, rest, err := readKey(m.b)
+		at := m.b
+		key, rest, err := readKey(at)
 		if err != nil {
 			m.err = err
 			return false
 		}
-		at := m.b
 		m.b = rest
-		if i := m.index(key); i >= 0 {
-			if m.seen&(1<<i) != 0 {
-				m.err = errTwice().At(m.name(i))
-				return false
-			}
-			m.seen |= 1 << i
-			m.cur = i
-			return true
+		i := m.index(key)
+		if i < 0 {
+			m.other(key, at)
+			continue
 		}
-		m.other(key, at)
+		if m.seen&(1<<i) != 0 {
+			m.err = errTwice().At(m.keys[i].name)
+			return false
+		}
+		m.seen |= 1 << i
+		m.cur = i
+		return true
 	}
 	if m.err == nil {
 		m.end()
 	}
 	return false
+}
+
+// index finds a key among those declared, and first where it usually is: after the last one.
+func (m *Map) index(key []byte) int {
+	if i := m.cur + 1; i < len(m.keys) && m.keys[i].name == string(key) {
+		return i
+	}
+	for i := range m.keys {
+		if m.keys[i].name == string(key) {
+			return i
+		}
+	}
+	return -1
 }
 
 // other takes an undeclared key, which is encoded at the start of at, and its value.
@@ -104,7 +128,7 @@ func (m *Map) other(key, at []byte) {
 		return
 	}
 	if m.others.base == nil {
-		m.others.init(at, m.left+1)
+		m.others.init(at, m.left+1) // at most all that are left
 		m.first = showKey(key)
 	}
 	if !m.others.add(len(m.others.base)-len(at), key) {
@@ -125,26 +149,15 @@ func (m *Map) end() {
 		return
 	}
 	for i, k := range m.keys {
-		if m.seen&(1<<i) == 0 && !strings.HasSuffix(k, "?") {
-			m.err = &Error{Key: k, Found: "no such key", Want: "it once"}
+		if m.seen&(1<<i) == 0 && !k.optional {
+			m.err = &Error{Key: k.name, Found: "no such key", Want: "it once"}
 			return
 		}
 	}
 }
 
-func (m *Map) index(key []byte) int {
-	for i := range m.keys {
-		if m.name(i) == string(key) {
-			return i
-		}
-	}
-	return -1
-}
-
-func (m *Map) name(i int) string { return strings.TrimSuffix(m.keys[i], "?") }
-
-// Key is the key that Next went to, without a "?".
-func (m *Map) Key() string { return m.name(m.cur) }
+// Key is the key that Next went to.
+func (m *Map) Key() string { return m.keys[m.cur].name }
 
 // Err is the first error, or nil. It is complete once Next has returned false.
 func (m *Map) Err() *Error { return m.err }
@@ -170,9 +183,9 @@ func (m *Map) take(f family, bits uint8, want string) bool {
 	case !ok:
 		m.err = errEnd(want).At(m.Key())
 	case h.family != f || h.bits > bits:
-		m.Fail(describe(m.b[0]), want)
+		m.Fail(describe(h.first), want)
 	case uint64(len(m.b)-h.size) < h.n:
-		m.err = errLength(m.b[0], h, len(m.b)-h.size).At(m.Key())
+		m.err = errLength(h, len(m.b)-h.size).At(m.Key())
 	default:
 		return true
 	}
@@ -274,7 +287,7 @@ func (m *Map) container(f family, want string) []byte {
 		return nil
 	}
 	if h, ok := readHead(m.b); ok && h.family != f {
-		m.Fail(describe(m.b[0]), want)
+		m.Fail(describe(h.first), want)
 		return nil
 	}
 	return m.Any()

@@ -87,13 +87,69 @@ const (
 	object // "map" is taken
 )
 
+// A marker is what the first byte of a value says.
+type marker struct {
+	family family
+	bits   uint8 // of the number or of the length; 0: in the first byte itself
+	length uint8 // bytes of the length behind the first byte: 0, 1, 2 or 4
+	n      uint8 // what head.n is apart from that length
+}
+
+// markers are all markers by their byte.
+var markers = func() (ms [256]marker) {
+	for c := range 256 {
+		ms[c] = newMarker(byte(c))
+	}
+	return ms
+}()
+
+func newMarker(c byte) marker {
+	switch {
+	case c <= 0x7f:
+		return marker{family: posint}
+	case c <= 0x8f:
+		return marker{family: object, n: c & 0x0f}
+	case c <= 0x9f:
+		return marker{family: array, n: c & 0x0f}
+	case c <= 0xbf:
+		return marker{family: str, n: c & 0x1f}
+	case c >= 0xe0:
+		return marker{family: negint}
+	}
+	switch c {
+	case 0xc0:
+		return marker{family: null}
+	case 0xc2, 0xc3:
+		return marker{family: boolean}
+	case 0xc4, 0xc5, 0xc6:
+		return marker{family: bin, bits: 8 << (c - 0xc4), length: 1 << (c - 0xc4)}
+	case 0xc7, 0xc8, 0xc9: // behind the length stands the extension's type
+		return marker{family: ext, bits: 8 << (c - 0xc7), length: 1 << (c - 0xc7), n: 1}
+	case 0xca, 0xcb:
+		return marker{family: float, bits: 32 << (c - 0xca), n: 4 << (c - 0xca)}
+	case 0xcc, 0xcd, 0xce, 0xcf:
+		return marker{family: posint, bits: 8 << (c - 0xcc), n: 1 << (c - 0xcc)}
+	case 0xd0, 0xd1, 0xd2, 0xd3:
+		return marker{family: negint, bits: 8 << (c - 0xd0), n: 1 << (c - 0xd0)}
+	case 0xd4, 0xd5, 0xd6, 0xd7, 0xd8:
+		return marker{family: ext, n: 1 + 1<<(c-0xd4)}
+	case 0xd9, 0xda, 0xdb:
+		return marker{family: str, bits: 8 << (c - 0xd9), length: 1 << (c - 0xd9)}
+	case 0xdc, 0xdd:
+		return marker{family: array, bits: 16 << (c - 0xdc), length: 2 << (c - 0xdc)}
+	case 0xde, 0xdf:
+		return marker{family: object, bits: 16 << (c - 0xde), length: 2 << (c - 0xde)}
+	}
+	return marker{family: invalid}
+}
+
 // A head is what the first bytes of a value say.
 type head struct {
+	first  byte // the marker
 	family family
-	bits   uint8  // of the number or of the length; 0: in the marker itself
+	bits   uint8  // as of the marker
 	size   int    // bytes of the marker and the length
 	n      uint64 // array: its elements; map: its entries; else the bytes behind the head
-	fix    uint8  // positive fixint: its value
 }
 
 // maxHead is the size of the longest head, which has a 32-bit length.
@@ -105,11 +161,12 @@ func readHead(b []byte) (h head, ok bool) {
 	if len(b) == 0 {
 		return head{}, false
 	}
-	h = markerHead(b[0])
+	m := markers[b[0]]
+	h = head{first: b[0], family: m.family, bits: m.bits, size: 1 + int(m.length), n: uint64(m.n)}
 	if len(b) < h.size {
 		return head{}, false
 	}
-	switch h.size - 1 {
+	switch m.length {
 	case 1:
 		h.n += uint64(b[1])
 	case 2:
@@ -120,95 +177,42 @@ func readHead(b []byte) (h head, ok bool) {
 	return h, true
 }
 
-// markerHead is the head that marker c starts. Where its length is in the
-// bytes that follow, n is still what has to be added to it: 1 for the
-// type of an extension, else 0.
-func markerHead(c byte) head {
-	switch {
-	case c <= 0x7f:
-		return head{family: posint, size: 1, fix: c}
-	case c <= 0x8f:
-		return head{family: object, size: 1, n: uint64(c & 0x0f)}
-	case c <= 0x9f:
-		return head{family: array, size: 1, n: uint64(c & 0x0f)}
-	case c <= 0xbf:
-		return head{family: str, size: 1, n: uint64(c & 0x1f)}
-	case c >= 0xe0:
-		return head{family: negint, size: 1}
-	}
-	switch c {
-	case 0xc0:
-		return head{family: null, size: 1}
-	case 0xc2, 0xc3:
-		return head{family: boolean, size: 1}
-	case 0xc4, 0xc5, 0xc6:
-		return withLength(bin, c-0xc4, 0)
-	case 0xc7, 0xc8, 0xc9:
-		return withLength(ext, c-0xc7, 1)
-	case 0xca, 0xcb:
-		return head{family: float, bits: 32 << (c - 0xca), size: 1, n: 4 << (c - 0xca)}
-	case 0xcc, 0xcd, 0xce, 0xcf:
-		return head{family: posint, bits: 8 << (c - 0xcc), size: 1, n: 1 << (c - 0xcc)}
-	case 0xd0, 0xd1, 0xd2, 0xd3:
-		return head{family: negint, bits: 8 << (c - 0xd0), size: 1, n: 1 << (c - 0xd0)}
-	case 0xd4, 0xd5, 0xd6, 0xd7, 0xd8:
-		return head{family: ext, size: 1, n: 1 + 1<<(c-0xd4)}
-	case 0xd9, 0xda, 0xdb:
-		return withLength(str, c-0xd9, 0)
-	case 0xdc, 0xdd:
-		return withLength(array, 1+c-0xdc, 0)
-	case 0xde, 0xdf:
-		return withLength(object, 1+c-0xde, 0)
-	}
-	return head{family: invalid, size: 1}
-}
-
-// withLength is a head with a length of 1<<exp bytes behind its marker.
-func withLength(f family, exp byte, more uint64) head {
-	return head{family: f, bits: 8 << exp, size: 1 + 1<<exp, n: more}
-}
-
 // describe names a marker as the msgpack specification does.
 func describe(c byte) string {
-	h := markerHead(c)
-	bits := " " + strconv.Itoa(int(h.bits))
-	if h.bits == 0 {
-		bits = ""
+	m := markers[c]
+	var fix, bits string
+	if m.bits == 0 {
+		fix = "fix"
+	} else {
+		bits = " " + strconv.Itoa(int(m.bits))
 	}
-	switch h.family {
+	switch m.family {
 	case null:
 		return "nil"
 	case boolean:
 		return "bool"
 	case posint:
-		if h.bits == 0 {
+		if m.bits == 0 {
 			return "positive fixint"
 		}
 		return "uint" + bits
 	case negint:
-		if h.bits == 0 {
+		if m.bits == 0 {
 			return "negative fixint"
 		}
 		return "int" + bits
 	case float:
 		return "float" + bits
 	case str:
-		return fix(h) + "str" + bits
+		return fix + "str" + bits
 	case bin:
 		return "bin" + bits
 	case ext:
-		return fix(h) + "ext" + bits
+		return fix + "ext" + bits
 	case array:
-		return fix(h) + "array" + bits
+		return fix + "array" + bits
 	case object:
-		return fix(h) + "map" + bits
+		return fix + "map" + bits
 	}
 	return "0x" + strconv.FormatUint(uint64(c), 16)
-}
-
-func fix(h head) string {
-	if h.bits == 0 {
-		return "fix"
-	}
-	return ""
 }

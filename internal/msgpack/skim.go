@@ -80,15 +80,20 @@ func (s *source) discard(n uint64) bool {
 
 // head takes the head of a value. It is false at the end and at 0xc1.
 func (s *source) head() (head, bool) {
+	if !s.fill() {
+		return head{}, false
+	}
+	if h, ok := readHead(s.b); ok {
+		s.b = s.b[h.size:]
+		return h, h.family != invalid
+	}
+	// What is in memory ends within the head.
 	var p [maxHead]byte
-	if !s.bytes(p[:1]) {
+	size := 1 + int(markers[s.b[0]].length)
+	if !s.bytes(p[:size]) {
 		return head{}, false
 	}
-	h := markerHead(p[0])
-	if h.family == invalid || !s.bytes(p[1:h.size]) {
-		return head{}, false
-	}
-	return readHead(p[:h.size])
+	return readHead(p[:size])
 }
 
 // skip takes a value of any form, the level of which is depth if it nests. It
@@ -179,13 +184,12 @@ func (s *source) field(f *field, bits uint8) bool {
 	if h.family != posint || h.bits > bits {
 		return s.skipBehind(h, 2)
 	}
-	f.value = h.fix
-	if h.bits == 8 {
-		var p [1]byte
-		if !s.bytes(p[:]) {
+	f.value = h.first // a positive fixint is its own value
+	if h.n > 0 {
+		if !s.fill() {
 			return false
 		}
-		f.value = p[0]
+		f.value, s.b = s.b[0], s.b[1:]
 	}
 	f.typed++
 	return true

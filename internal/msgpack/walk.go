@@ -27,60 +27,77 @@ func skip(b []byte, depth, owed int) ([]byte, *Error) {
 	if !ok {
 		return nil, errEnd("a value")
 	}
-	body := b[h.size:]
+	b = b[h.size:]
 	switch h.family {
 	case invalid, ext:
-		return nil, &Error{Found: describe(b[0]), Want: "a type that the protocol has"}
+		return nil, &Error{Found: describe(h.first), Want: "a type that the protocol has"}
 	case array:
-		if err := checkContainer(h, body, b[0], depth, owed+int(h.n)); err != nil {
-			return nil, err
-		}
-		for i := range int(h.n) {
-			var err *Error
-			if body, err = skip(body, depth+1, owed+int(h.n)-i-1); err != nil {
-				return nil, err.At("[" + strconv.Itoa(i) + "]")
-			}
-		}
-		return body, nil
+		return skipArray(h, b, depth, owed)
 	case object:
-		if err := checkContainer(h, body, b[0], depth, owed+2*int(h.n)); err != nil {
-			return nil, err
-		}
-		var keys keySet
-		keys.init(body, int(h.n))
-		for i := range int(h.n) {
-			key, value, err := readKey(body)
-			if err != nil {
-				return nil, err
-			}
-			if !keys.add(len(keys.base)-len(body), key) {
-				return nil, errTwice().At(showKey(key))
-			}
-			if body, err = skip(value, depth+1, owed+2*(int(h.n)-i-1)); err != nil {
-				return nil, err.At(showKey(key))
-			}
-		}
-		return body, nil
+		return skipMap(h, b, depth, owed)
 	}
-	if uint64(len(body)) < h.n {
-		return nil, errLength(b[0], h, len(body))
+	if uint64(len(b)) < h.n {
+		return nil, errLength(h, len(b))
 	}
-	if h.family == str && !utf8.Valid(body[:h.n]) {
+	if h.family == str && !utf8.Valid(b[:h.n]) {
 		return nil, errUTF8()
 	}
-	return body[h.n:], nil
+	return b[h.n:], nil
 }
 
-// checkContainer judges the head of a map or an array whose entries,
-// together with what is owed after them, need at least need bytes of body.
-func checkContainer(h head, body []byte, marker byte, depth, need int) *Error {
-	switch {
-	case h.bits > 16:
-		return &Error{Found: describe(marker), Want: "a length of at most 16 bits"}
-	case depth > MaxDepth:
-		return &Error{Found: describe(marker) + " at depth " + strconv.Itoa(depth), Want: "depth " + strconv.Itoa(MaxDepth) + " at most"}
-	case len(body) < need:
-		return errLength(marker, h, len(body))
+// skipArray is skip behind the head of an array.
+func skipArray(h head, b []byte, depth, owed int) ([]byte, *Error) {
+	if err := checkContainer(h, b, depth, owed); err != nil {
+		return nil, err
+	}
+	n := int(h.n)
+	for i := range n {
+		var err *Error
+		if b, err = skip(b, depth+1, owed+n-i-1); err != nil {
+			return nil, err.At("[" + strconv.Itoa(i) + "]")
+		}
+	}
+	return b, nil
+}
+
+// skipMap is skip behind the head of a map.
+func skipMap(h head, b []byte, depth, owed int) ([]byte, *Error) {
+	if err := checkContainer(h, b, depth, owed); err != nil || h.n == 0 {
+		return b, err
+	}
+	n := int(h.n)
+	var keys keySet
+	keys.init(b, n)
+	for i := range n {
+		key, value, err := readKey(b)
+		if err != nil {
+			return nil, err
+		}
+		if !keys.add(len(keys.base)-len(b), key) {
+			return nil, errTwice().At(showKey(key))
+		}
+		if b, err = skip(value, depth+1, owed+2*(n-i-1)); err != nil {
+			return nil, err.At(showKey(key))
+		}
+	}
+	return b, nil
+}
+
+// checkContainer judges the head of a map or an array, of which b holds the entries
+// and after them at least owed bytes more.
+func checkContainer(h head, b []byte, depth, owed int) *Error {
+	if h.bits > 16 {
+		return &Error{Found: describe(h.first), Want: "a length of at most 16 bits"}
+	}
+	if depth > MaxDepth {
+		return &Error{Found: describe(h.first) + " at depth " + strconv.Itoa(depth), Want: "depth " + strconv.Itoa(MaxDepth) + " at most"}
+	}
+	need := int(h.n) + owed
+	if h.family == object {
+		need += int(h.n)
+	}
+	if len(b) < need {
+		return errLength(h, len(b))
 	}
 	return nil
 }
@@ -92,9 +109,9 @@ func readKey(b []byte) (key, rest []byte, err *Error) {
 	case !ok:
 		return nil, nil, errEnd("a key")
 	case h.family != str || h.bits > 8:
-		return nil, nil, &Error{Found: "a key of type " + describe(b[0]), Want: "str up to 8-bit length"}
+		return nil, nil, &Error{Found: "a key of type " + describe(h.first), Want: "str up to 8-bit length"}
 	case uint64(len(b)-h.size) < h.n:
-		return nil, nil, errLength(b[0], h, len(b)-h.size)
+		return nil, nil, errLength(h, len(b)-h.size)
 	}
 	key, rest = b[h.size:h.size+int(h.n)], b[h.size+int(h.n):]
 	if !utf8.Valid(key) {
@@ -107,9 +124,9 @@ func errEnd(want string) *Error {
 	return &Error{Found: "the end of the bytes", Want: want}
 }
 
-func errLength(marker byte, h head, left int) *Error {
+func errLength(h head, left int) *Error {
 	return &Error{
-		Found: describe(marker) + " of length " + strconv.FormatUint(h.n, 10),
+		Found: describe(h.first) + " of length " + strconv.FormatUint(h.n, 10),
 		Want:  "what fits the " + strconv.Itoa(left) + " bytes left",
 	}
 }

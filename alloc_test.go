@@ -1,0 +1,142 @@
+package tipt_test
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tinylib/msgp/msgp"
+
+	"github.com/tipt/tipt-go"
+)
+
+// forward is the packet of a FORWARD with a sealed message of size bytes.
+func forward(size int) (tipt.ForwardRequest, []byte) {
+	ref := tipt.MessageID{1, 2, 3}
+	f := tipt.ForwardRequest{Node: "node.example", Sealed: bytes.Repeat([]byte("s"), size), Ref: &ref}
+	p := tipt.Packet{Version: tipt.Version, ID: 7, Code: uint8(tipt.RequestForward), Body: f.Append(nil)}
+	return f, tipt.AppendPacket(nil, tipt.RevisionSeed, &p)
+}
+
+// TestAllocations pins what a packet costs. The strings and the `ref` of a body
+// are copies, a large message never is.
+func TestAllocations(t *testing.T) {
+	for _, size := range []int{64, 64 << 10} {
+		f, b := forward(size)
+		p, err := tipt.ParsePacket(b, tipt.RevisionSeed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var parsed tipt.ForwardRequest
+		deliver := tipt.DeliverRequest{From: "alice@a.example", Time: time.UnixMilli(1), Message: f.Sealed}
+		delivered := deliver.Append(nil)
+		failed := tipt.Packet{Version: tipt.Version, Type: tipt.PacketResponse, Err: &tipt.Error{Code: tipt.ErrBusy, Wait: time.Second}}
+		room := make([]byte, 0, 2*len(b))
+		for _, c := range []struct {
+			name string
+			want float64
+			f    func()
+		}{
+			{"parse a packet", 0, func() { _, _ = tipt.ParsePacket(b, tipt.RevisionSeed) }},
+			{"parse a FORWARD: node and ref", 2, func() { _ = parsed.Parse(p.Body, false) }},
+			{"parse a DELIVER: from", 1, func() { _ = new(tipt.DeliverRequest).Parse(delivered, false) }},
+			{"append a packet", 1, func() { _ = tipt.AppendPacket(nil, tipt.RevisionSeed, &p) }},
+			{"append a FORWARD", 1, func() { _ = f.Append(nil) }},
+			{"append a DELIVER", 1, func() { _ = deliver.Append(nil) }},
+			{"append a packet where there is room", 0, func() { _ = tipt.AppendPacket(room, tipt.RevisionSeed, &p) }},
+			{"append a FORWARD where there is room", 0, func() { _ = f.Append(room) }},
+			{"append a failed response where there is room", 0, func() { _ = tipt.AppendPacket(room, tipt.RevisionSeed, &failed) }},
+		} {
+			if got := testing.AllocsPerRun(100, c.f); got > c.want {
+				t.Errorf("%d bytes: %s: %v allocations, want %v", size, c.name, got, c.want)
+			}
+		}
+	}
+}
+
+// TestAliases checks that large values are the input's own bytes, and that nothing
+// can be appended to them in place.
+func TestAliases(t *testing.T) {
+	f, b := forward(1000)
+	b = append(b, make([]byte, 100)...)[:len(b)]
+	p, err := tipt.ParsePacket(b, tipt.RevisionSeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parsed tipt.ForwardRequest
+	if err := parsed.Parse(p.Body, false); err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(b, f.Sealed)
+	b[at] = 'X'
+	if parsed.Sealed[0] != 'X' {
+		t.Error("the message is a copy")
+	}
+	if cap(p.Body) != len(p.Body) || cap(parsed.Sealed) != len(parsed.Sealed) {
+		t.Error("a parsed value has room for more, in the input's memory")
+	}
+}
+
+// TestHostileAllocation parses what claims much more than it has, and what
+// has as many entries as fit.
+func TestHostileAllocation(t *testing.T) {
+	// packet is a REQUEST of a newer version, so that everything unknown is walked.
+	packet := func(key string, value []byte) []byte {
+		b := msgp.AppendMapHeader(nil, 5)
+		b = msgp.AppendString(msgp.AppendString(b, "ver"), "1.1.0")
+		b = msgp.AppendUint8(msgp.AppendString(b, "id"), 1)
+		b = msgp.AppendUint8(msgp.AppendString(b, "pakt"), 0)
+		b = msgp.AppendUint8(msgp.AppendString(b, "reqt"), 3)
+		return append(msgp.AppendString(b, key), value...)
+	}
+	// keys is a map of n short keys that all differ.
+	keys := func(n int) []byte {
+		b := msgp.AppendMapHeader(nil, uint32(n))
+		for i := range n {
+			b = msgp.AppendNil(msgp.AppendString(b, fmt.Sprintf("%x", i)))
+		}
+		return b
+	}
+	nested := func(header string, depth int, rest []byte) []byte {
+		return append([]byte(strings.Repeat(header, depth)), rest...)
+	}
+	many := msgp.AppendArrayHeader(nil, 20_000)
+	for range 20_000 {
+		many = append(many, keys(9)...)
+	}
+	devices := func(n int, element string) []byte {
+		b := msgp.AppendString(msgp.AppendMapHeader(nil, 1), "devs")
+		return append(msgp.AppendArrayHeader(b, uint32(n)), strings.Repeat(element, n)...)
+	}
+	zeros := make([]byte, 140_000)
+
+	for name, b := range map[string][]byte{
+		"map of 65,535 keys":                     packet("body", append([]byte("\x81\xa1k"), keys(65_535)...)),
+		"map of 65,535 keys, unknown":            packet("later", keys(65_535)),
+		"map of 4,000 keys":                      packet("later", keys(4_000)),
+		"map of 9 keys":                          packet("later", keys(9)),
+		"map of 16 keys":                         packet("later", keys(16)),
+		"20,000 maps":                            packet("later", many),
+		"claims of 65,535 entries with nothing":  packet("later", []byte("\xde\xff\xff")),
+		"claims of 65,535 entries, nested":       packet("later", nested("\xde\xff\xff\xa1k", 3, zeros)),
+		"claims of 65,535 entries, nested first": append(nested("\xde\xff\xff\xa1k", 4, zeros), zeros...),
+		"arrays that claim 65,535, nested":       packet("later", nested("\xdc\xff\xff", 3, zeros)),
+		"a long unknown key":                     packet(strings.Repeat("\x00", 255), []byte("\xc1")),
+		"long keys, nested":                      packet("body", nested("\x81\xd9\xff"+strings.Repeat("\x01", 255), 3, []byte("\xc1"))),
+		"65,535 devices":                         devices(65_535, "\x83\xa3dev\xa0\xa4seen\x00\xa2on\xc2"),
+		"65,535 devices with names":              devices(65_535, "\x83\xa3dev\xa2ab\xa4seen\x00\xa2on\xc2"),
+		"65,535 elements that are none":          devices(65_535, "\xc0"),
+		"devices of unknown keys":                devices(2_000, "\x84\xa3dev\xa0\xa4seen\x00\xa2on\xc2\xa1x\xc0"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkAllocation(t, len(b), func() { _, _ = tipt.ParsePacket(b, tipt.RevisionSeed) })
+			for name, parse := range codecs {
+				t.Run(name, func(t *testing.T) {
+					checkAllocation(t, len(b), func() { _, _ = parse(b, true) })
+				})
+			}
+		})
+	}
+}
