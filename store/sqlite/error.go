@@ -24,10 +24,7 @@ func classify(err error) error {
 	if !errors.As(err, &se) {
 		return err
 	}
-	switch se.Code() {
-	case lib.SQLITE_IOERR_SHMSIZE: // no room for the index of the write-ahead log
-		return fmt.Errorf("%w: %w", store.ErrDiskFull, err)
-	case lib.SQLITE_IOERR_NOMEM:
+	if se.Code() == lib.SQLITE_IOERR_NOMEM {
 		return err
 	}
 	switch se.Code() & 0xff {

@@ -155,13 +155,6 @@ func (w *writer) append(o *store.Append) error {
 	return nil
 }
 
-func (w *writer) addBody(body []byte) (id int64, err error) {
-	if body == nil {
-		body = []byte{}
-	}
-	return w.c.insert("INSERT INTO bodies (body) VALUES (?)", body)
-}
-
 // duplicateLimit is the oldest time at which an id noted still makes a message a duplicate.
 func duplicateLimit(o *store.Append) int64 {
 	return o.Time.Add(-tipt.DuplicateRetention).UnixMilli()
@@ -236,8 +229,7 @@ func (w *writer) remove(user store.UserID, b *mailbox, upto int64, kind store.Me
 		return 0, nil
 	}
 	if integer(v[4]) > 0 {
-		if _, err := w.c.exec(`DELETE FROM bodies WHERE id IN
-			(SELECT large FROM messages WHERE user = ? AND seq >= ? AND seq <= ? AND kind <= ?)`,
+		if err := w.dropBodies("SELECT large FROM messages WHERE user = ? AND seq >= ? AND seq <= ? AND kind <= ?",
 			int64(user), low, last, int64(kind)); err != nil {
 			return 0, err
 		}

@@ -53,7 +53,7 @@ func (w *writer) removeOutbox(o *store.RemoveOutbox) error {
 	if _, err := w.c.exec("DELETE FROM outbox WHERE id = ?", o.ID); err != nil {
 		return err
 	}
-	if _, err := w.c.exec("DELETE FROM bodies WHERE id = ?", v[0]); err != nil {
+	if err := w.dropBodies("SELECT ?", v[0]); err != nil {
 		return err
 	}
 	if o.Return == nil {
@@ -66,7 +66,8 @@ func (w *writer) removeOutbox(o *store.RemoveOutbox) error {
 func (s *Store) Outbox(ctx context.Context, now time.Time, limit int) ([]store.OutboxEntry, error) {
 	var entries []store.OutboxEntry
 	err := s.read(ctx, "reading the outbox", func(c *conn) error {
-		return c.query(10, func(v []driver.Value) bool {
+		var files []int64 // ids of the entries' files, 0 for none
+		if err := c.query(11, func(v []driver.Value) bool {
 			e := store.OutboxEntry{
 				ID:       integer(v[0]),
 				User:     store.UserID(integer(v[1])),
@@ -76,16 +77,22 @@ func (s *Store) Outbox(ctx context.Context, now time.Time, limit int) ([]store.O
 				Next:     timeOf(v[6]),
 				Reason:   text(v[7]),
 				Unknown:  integer(v[8]) != 0,
-				Sealed:   blob(v[9]),
+				Sealed:   blob(v[10]),
 			}
 			if ref := blob(v[3]); ref != nil {
 				e.Ref = (*tipt.MessageID)(ref)
 			}
 			entries = append(entries, e)
+			files = append(files, file(v[9], v[10]))
 			return true
-		}, `SELECT o.id, o.user, o.node, o.ref, o.created, o.attempts, o.next, o.reason, o.unknown, b.body
-			FROM outbox o JOIN bodies b ON b.id = o.large WHERE o.next <= ? ORDER BY o.id LIMIT ?`,
-			now.UnixMilli(), int64(limit))
+		}, `SELECT o.id, o.user, o.node, o.ref, o.created, o.attempts, o.next, o.reason, o.unknown, o.large, b.body
+			FROM outbox o LEFT JOIN bodies b ON b.id = o.large WHERE o.next <= ? ORDER BY o.id LIMIT ?`,
+			now.UnixMilli(), int64(limit)); err != nil {
+			return err
+		}
+		var err error
+		entries, err = readFiles(c, s.dir, entries, files, func(e *store.OutboxEntry) *[]byte { return &e.Sealed })
+		return err
 	})
 	return entries, err
 }

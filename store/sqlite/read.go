@@ -101,30 +101,64 @@ func (s *Store) Invite(ctx context.Context, hash [32]byte) error {
 // Messages implements [store.Store].
 func (s *Store) Messages(ctx context.Context, user store.UserID, after int64, limit, maxBytes int) (messages []store.Message, err error) {
 	err = s.read(ctx, "reading messages", func(c *conn) error {
+		var files []int64 // ids of the messages' files, 0 for none
 		var bytes int
-		return c.query(7, func(v []driver.Value) bool {
+		if err := c.query(9, func(v []driver.Value) bool {
+			if bytes += int(integer(v[5])); bytes > maxBytes && len(messages) > 0 {
+				return false
+			}
 			m := store.Message{
 				Seq:  integer(v[0]),
 				Kind: store.MessageKind(integer(v[1])),
 				From: text(v[2]),
 				Time: timeOf(v[4]),
-				Body: blob(v[5]),
-			}
-			if v[6] != nil {
-				m.Body = blob(v[6])
+				Body: blob(v[6]),
 			}
 			copy(m.ID[:], blob(v[3]))
-			if bytes += len(m.Body); bytes > maxBytes && len(messages) > 0 {
-				return false
+			if v[7] != nil {
+				m.Body = blob(v[8])
 			}
 			messages = append(messages, m)
+			files = append(files, file(v[7], v[8]))
 			return true
-		}, `SELECT m.seq, m.kind, m.sender, m.mid, m.time, m.body, b.body
+		}, `SELECT m.seq, m.kind, m.sender, m.mid, m.time, m.size, m.body, m.large, b.body
 			FROM messages m LEFT JOIN bodies b ON b.id = m.large
 			WHERE m.user = ? AND m.seq > ? AND EXISTS (SELECT 1 FROM mailboxes WHERE user = ?1)
-			ORDER BY m.seq LIMIT ?`, int64(user), after, int64(limit))
+			ORDER BY m.seq LIMIT ?`, int64(user), after, int64(limit)); err != nil {
+			return err
+		}
+		var err error
+		messages, err = readFiles(c, s.dir, messages, files, func(m *store.Message) *[]byte { return &m.Body })
+		return err
 	})
 	return messages, err
+}
+
+// file is the id of a row's file, 0 where it has none: of a large body that is not in bodies.
+func file(large, body driver.Value) int64 {
+	if body != nil {
+		return 0
+	}
+	return integer(large)
+}
+
+// readFiles reads the bodies of items that have files, and takes out those that were deleted meanwhile.
+func readFiles[T any](c *conn, dir string, items []T, files []int64, body func(*T) *[]byte) ([]T, error) {
+	kept := items[:0]
+	for i := range items {
+		if files[i] != 0 {
+			b, gone, err := readBlob(c, dir, files[i])
+			if err != nil {
+				return nil, err
+			}
+			if gone {
+				continue
+			}
+			*body(&items[i]) = b
+		}
+		kept = append(kept, items[i])
+	}
+	return kept, nil
 }
 
 func notFound(found bool, err error) error {

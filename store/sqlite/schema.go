@@ -56,14 +56,18 @@ CREATE TABLE messages (
 	mid    BLOB NOT NULL,
 	time   INTEGER NOT NULL,
 	size   INTEGER NOT NULL, -- of the body
-	body   BLOB,             -- NULL: it is in bodies
-	large  INTEGER,          -- its id there
+	body   BLOB,             -- NULL: it is a large one
+	large  INTEGER,          -- its id in bodies or files
 	PRIMARY KEY (user, seq)
 ) STRICT, WITHOUT ROWID;
 
+-- Large bodies, and those that are files in the folder blobs. An id is in one of the two.
 CREATE TABLE bodies (
 	id   INTEGER PRIMARY KEY,
 	body BLOB NOT NULL
+) STRICT;
+CREATE TABLE files (
+	id INTEGER PRIMARY KEY
 ) STRICT;
 
 -- The ids of messages stored within the last days, also of those taken
@@ -86,7 +90,7 @@ CREATE TABLE outbox (
 	next     INTEGER NOT NULL,
 	reason   TEXT NOT NULL,
 	unknown  INTEGER NOT NULL,
-	large    INTEGER NOT NULL -- the sealed message's id in bodies
+	large    INTEGER NOT NULL -- the sealed message's id in bodies or files
 ) STRICT;
 CREATE UNIQUE INDEX outbox_ref ON outbox (user, node, ref) WHERE ref IS NOT NULL;
 `,

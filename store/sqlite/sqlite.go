@@ -69,7 +69,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
-	conns, err := openDatabase(dir)
+	conns, blobs, err := openDatabase(dir)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("opening the store in %s: %w", dir, err), lock.Close())
 	}
@@ -88,26 +88,26 @@ func Open(dir string, o Options) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.writer <- newWriter(s, conns[0])
+	s.writer <- newWriter(s, conns[0], blobs)
 	for _, c := range conns[1:] {
 		s.readers <- c
 	}
 	return s, nil
 }
 
-// openDatabase connects to the database of a data folder and brings it to the
+// openDatabase connects to the database of a data folder and brings all to the
 // present schema. The first connection is the writer's, the others read.
-func openDatabase(dir string) (conns []*conn, err error) {
+func openDatabase(dir string) (conns []*conn, b *blobs, err error) {
 	if _, err := sqlite.Fdatasync(true); err != nil && !errors.Is(err, sqlite.ErrFdatasyncUnavailable) {
-		return nil, err
+		return nil, nil, err
 	}
 	path := filepath.Join(dir, "tipt.db")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would let all read it
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := f.Close(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -116,20 +116,23 @@ func openDatabase(dir string) (conns []*conn, err error) {
 	}()
 	c, err := openConn(path, "PRAGMA cache_size = -65536", "PRAGMA journal_size_limit = 134217728")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	conns = append(conns, c)
 	if err := migrate(c); err != nil {
-		return conns, err
+		return conns, nil, err
+	}
+	if b, err = openBlobs(c, dir); err != nil {
+		return conns, nil, err
 	}
 	for range readerCount {
 		c, err := openConn(path, "PRAGMA query_only = 1")
 		if err != nil {
-			return conns, err
+			return conns, nil, err
 		}
 		conns = append(conns, c)
 	}
-	return conns, syncDir(dir)
+	return conns, b, syncDir(dir)
 }
 
 func closeAll(conns []*conn) error {

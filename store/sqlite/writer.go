@@ -33,12 +33,13 @@ type writer struct {
 	changed   []*mailbox             // to be written at the end of the batch
 	trims     map[store.UserID]int64 // messages up to this seq are gone for everybody
 	sweep     sweep
+	blobs     *blobs
 
 	checkpointAt int // pages written since the last complete checkpoint
 }
 
-func newWriter(s *Store, c *conn) *writer {
-	w := &writer{s: s, c: c, checkpointAt: s.checkpointPages()}
+func newWriter(s *Store, c *conn, b *blobs) *writer {
+	w := &writer{s: s, c: c, blobs: b, checkpointAt: s.checkpointPages()}
 	w.forget()
 	return w
 }
@@ -69,11 +70,13 @@ func (w *writer) commit(batch []store.Op) error {
 		if rerr := w.rollback(); rerr != nil {
 			return fmt.Errorf("%w: %w, then rolling back: %w", store.ErrFailed, err, rerr)
 		}
+		w.warn("files of a batch not removed", w.blobs.rolledBack())
 		if cerr := w.makeRoomInLog(err); cerr != nil {
 			return fmt.Errorf("%w, then a checkpoint: %w", err, cerr)
 		}
 		return err
 	}
+	w.warn("files not removed", w.blobs.committed())
 	if len(w.mailboxes) > maxMailboxes {
 		clear(w.mailboxes)
 	}
@@ -95,8 +98,18 @@ func (w *writer) transact(batch []store.Op) error {
 	if err := w.writeMailboxes(); err != nil {
 		return err
 	}
+	if err := w.blobs.sync(); err != nil {
+		return err
+	}
 	_, err := w.c.exec("COMMIT")
 	return err
+}
+
+// warn logs an error that concerns no caller.
+func (w *writer) warn(msg string, err error) {
+	if err != nil {
+		w.s.log.Warn(msg, "err", err)
+	}
 }
 
 func (w *writer) apply(op store.Op) error {
@@ -196,8 +209,8 @@ func (w *writer) checkpointIfDue() error {
 	switch err = classify(err); {
 	case errors.Is(err, store.ErrFailed):
 		return err
-	case err != nil:
-		w.s.log.Warn("checkpoint of the store put off", "err", err)
+	default:
+		w.warn("checkpoint of the store put off", err)
 	}
 	if !complete {
 		// Somebody reads what would be overwritten, or there is no room: try again soon.

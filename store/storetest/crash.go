@@ -67,7 +67,7 @@ func crashDevice(j int) string { return fmt.Sprintf("device%d", j) }
 func crashMessage(user store.UserID, i, n int) *store.Append {
 	size := 50 + n*37%900
 	if n%20 == 0 {
-		size = 100_000
+		size = 200_000
 	}
 	return &store.Append{User: user, From: "bob@example.org", ID: id(i<<32 | n), Time: time.UnixMilli(int64(n)).UTC(), Body: body(n, size)}
 }

@@ -41,7 +41,7 @@ func testBodies(f *fixture) {
 	user := f.user("alice")
 	f.signIn(user, "phone")
 	var want []store.Message
-	for i, size := range []int{0, 1, 100, 500, 899, 900, 901, 1000, 4096, 65_535, 65_536, 65_537, 1 << 20, tipt.MaxMessageSize} {
+	for i, size := range []int{0, 1, 100, 500, 899, 900, 901, 1000, 4096, 65_535, 65_536, 131_071, 131_072, 131_073, 1 << 20, tipt.MaxMessageSize} {
 		o := &store.Append{User: user, ID: id(i), Time: f.now, Body: body(i, size)}
 		f.commit(o)
 		want = append(want, store.Message{Seq: int64(i + 1), ID: id(i), Time: f.now, Body: o.Body})

@@ -21,7 +21,7 @@ func testOutbox(f *fixture) {
 	ref := tipt.MessageID{1}
 	want := []store.OutboxEntry{
 		{User: user, Node: "a.example", Ref: &ref, Sealed: []byte("one"), Created: f.now, Next: f.now},
-		{User: user, Node: "b.example", Sealed: body(2, 100_000), Created: f.now, Next: f.now.Add(time.Hour), Attempts: 3, Reason: "no route", Unknown: true},
+		{User: user, Node: "b.example", Sealed: body(2, 500_000), Created: f.now, Next: f.now.Add(time.Hour), Attempts: 3, Reason: "no route", Unknown: true},
 		{User: user, Node: "a.example", Sealed: []byte("three"), Created: f.now, Next: f.now},
 	}
 	for i := range want {
