@@ -3,8 +3,8 @@ package msgpack
 import "io"
 
 // A Skimmed is what could be read of a packet by section 3.1 of
-// docs/protocol.md. ID and Type mean something only where Readable is true;
-// Type may then still be one that the protocol does not have.
+// docs/protocol.md: nothing, or both its id and its type, which may be one that
+// the protocol does not have.
 type Skimmed struct {
 	ID       uint8 // `id`
 	Type     uint8 // `pakt`
@@ -147,7 +147,10 @@ func (s *source) packet() Skimmed {
 			break
 		}
 	}
-	return Skimmed{ID: id.value, Type: pakt.value, Readable: id.once() && pakt.once()}
+	if !id.once() || !pakt.once() {
+		return Skimmed{}
+	}
+	return Skimmed{ID: id.value, Type: pakt.value, Readable: true}
 }
 
 // key takes a key into p and returns its length: 0 for one that is longer or no
