@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -17,8 +18,8 @@ import (
 
 // DialOptions are Dial's options. The zero value is usable.
 type DialOptions struct {
-	// TLS is the configuration for wss URLs; nil is crypto/tls's default. The
-	// certificate is verified in any case (section 1.2).
+	// TLS is the configuration; nil is crypto/tls's default. The certificate is
+	// verified in any case (section 1.2): one that says otherwise is an error.
 	TLS *tls.Config
 
 	// DialContext makes the TCP connection; nil is net.Dialer's.
@@ -39,12 +40,15 @@ func (e *StatusError) Error() string {
 // Dial connects to a wss URL; ctx bounds the handshake alone. It follows no
 // redirect and uses no proxy.
 func Dial(ctx context.Context, url string, o DialOptions) (*ClientConn, error) {
+	if !strings.HasPrefix(url, "wss://") {
+		return nil, fmt.Errorf("ws: connect: %q is no wss URL", url)
+	}
 	config := &tls.Config{}
 	if o.TLS != nil {
 		config = o.TLS.Clone()
 	}
 	if config.InsecureSkipVerify {
-		return nil, errors.New("ws: certificates are always verified")
+		return nil, errors.New("ws: connect: certificates are always verified")
 	}
 	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
 	dial := o.DialContext
