@@ -32,7 +32,7 @@ var mayImport = map[string][]string{
 	"client":            {".", "seal", "internal/ws", "link"},
 	"internal/devca":    {},
 	"internal/tap":      {"."},
-	"internal/tipttest": {".", "seal", "store/sqlite", "account", "node", "internal/devca"},
+	"internal/tipttest": {".", "internal/ws", "link", "seal", "store/sqlite", "account", "node", "internal/devca"},
 	"cmd/tiptd":         {".", "store", "store/sqlite", "node", "client", "internal/tap", "internal/devca"},
 	"cmd/tipt":          {".", "client"},
 }
