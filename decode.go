@@ -47,7 +47,7 @@ func ParseNil(body []byte) error {
 	if len(body) == 0 {
 		return nil
 	}
-	return &MalformedError{Key: "body", Found: "a value", Want: "nil or no such key"}
+	return &MalformedError{Key: "body", Found: msgpack.Describe(body[0]), Want: "nil or no such key"}
 }
 
 // checkSize fails the entry at hand where it has more than limit bytes.

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/msgpack"
 )
 
 // checkAllocation fails where parsing n bytes, well formed or not, allocates
@@ -62,6 +63,8 @@ func FuzzParsePacket(f *testing.F) {
 			}
 		} else if p.Type > tipt.PacketEvent || (p.Err != nil && (p.Body != nil || p.Type != tipt.PacketResponse)) {
 			t.Errorf("parsed as %+v", p)
+		} else if k := msgpack.SkimBytes(b); k != (msgpack.Skimmed{ID: p.ID, Type: uint8(p.Type), Readable: true}) {
+			t.Errorf("skimmed as %+v, parsed as %+v", k, p)
 		}
 		checkAllocation(t, len(b), func() { _, _ = tipt.ParsePacket(b, rev) })
 	})

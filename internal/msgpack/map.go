@@ -69,7 +69,7 @@ func ReadMap(b []byte, depth int, unknown Unknown, keys Keys) Map {
 	case !ok:
 		m.err = errEnd("map")
 	case h.family != object:
-		m.err = &Error{Found: describe(h.first), Want: "map"}
+		m.err = &Error{Found: Describe(h.first), Want: "map"}
 	default:
 		m.b, m.left = b[h.size:], int(h.n)
 		m.err = checkContainer(h, m.b, depth, 0)
@@ -183,7 +183,7 @@ func (m *Map) take(f family, bits uint8, want string) bool {
 	case !ok:
 		m.err = errEnd(want).At(m.Key())
 	case h.family != f || h.bits > bits:
-		m.Fail(describe(h.first), want)
+		m.Fail(Describe(h.first), want)
 	case uint64(len(m.b)-h.size) < h.n:
 		m.err = errLength(h, len(m.b)-h.size).At(m.Key())
 	default:
@@ -287,7 +287,7 @@ func (m *Map) container(f family, want string) []byte {
 		return nil
 	}
 	if h, ok := readHead(m.b); ok && h.family != f {
-		m.Fail(describe(h.first), want)
+		m.Fail(Describe(h.first), want)
 		return nil
 	}
 	return m.Any()

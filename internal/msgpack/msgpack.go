@@ -177,8 +177,9 @@ func readHead(b []byte) (h head, ok bool) {
 	return h, true
 }
 
-// describe names a marker as the msgpack specification does.
-func describe(c byte) string {
+// Describe names the marker that a value starts with as the msgpack
+// specification does.
+func Describe(c byte) string {
 	m := markers[c]
 	var fix, bits string
 	if m.bits == 0 {

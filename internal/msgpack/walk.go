@@ -30,7 +30,7 @@ func skip(b []byte, depth, owed int) ([]byte, *Error) {
 	b = b[h.size:]
 	switch h.family {
 	case invalid, ext:
-		return nil, &Error{Found: describe(h.first), Want: "a type that the protocol has"}
+		return nil, &Error{Found: Describe(h.first), Want: "a type that the protocol has"}
 	case array:
 		return skipArray(h, b, depth, owed)
 	case object:
@@ -87,10 +87,10 @@ func skipMap(h head, b []byte, depth, owed int) ([]byte, *Error) {
 // and after them at least owed bytes more.
 func checkContainer(h head, b []byte, depth, owed int) *Error {
 	if h.bits > 16 {
-		return &Error{Found: describe(h.first), Want: "a length of at most 16 bits"}
+		return &Error{Found: Describe(h.first), Want: "a length of at most 16 bits"}
 	}
 	if depth > MaxDepth {
-		return &Error{Found: describe(h.first) + " at depth " + strconv.Itoa(depth), Want: "depth " + strconv.Itoa(MaxDepth) + " at most"}
+		return &Error{Found: Describe(h.first) + " at depth " + strconv.Itoa(depth), Want: "depth " + strconv.Itoa(MaxDepth) + " at most"}
 	}
 	need := int(h.n) + owed
 	if h.family == object {
@@ -109,7 +109,7 @@ func readKey(b []byte) (key, rest []byte, err *Error) {
 	case !ok:
 		return nil, nil, errEnd("a key")
 	case h.family != str || h.bits > 8:
-		return nil, nil, &Error{Found: "a key of type " + describe(h.first), Want: "str up to 8-bit length"}
+		return nil, nil, &Error{Found: "a key of type " + Describe(h.first), Want: "str up to 8-bit length"}
 	case uint64(len(b)-h.size) < h.n:
 		return nil, nil, errLength(h, len(b)-h.size)
 	}
@@ -126,7 +126,7 @@ func errEnd(want string) *Error {
 
 func errLength(h head, left int) *Error {
 	return &Error{
-		Found: describe(h.first) + " of length " + strconv.FormatUint(h.n, 10),
+		Found: Describe(h.first) + " of length " + strconv.FormatUint(h.n, 10),
 		Want:  "what fits the " + strconv.Itoa(left) + " bytes left",
 	}
 }
