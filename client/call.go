@@ -1,0 +1,65 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tipt/tipt-go"
+)
+
+// call makes a request of the node until it is answered: again after BUSY, and
+// again on the next connection when one is lost. For requests that may be carried out twice.
+func (c *Client) call(ctx context.Context, code tipt.NodeRequest, body []byte) (tipt.Packet, error) {
+	busy := backoff{min: time.Second, max: time.Minute}
+	suspicions := 0
+	var s *session
+	for {
+		var err error
+		if s, err = c.use(ctx, s); err != nil {
+			return tipt.Packet{}, err
+		}
+		p, err := s.link.Call(ctx, uint8(code), body)
+		var refusal *tipt.Error
+		switch {
+		case err == nil:
+			return p, nil
+		case errors.As(err, &refusal):
+			if refusal.Code != tipt.ErrBusy {
+				return tipt.Packet{}, err
+			}
+			if err := c.sleep(ctx, refusal.Wait+busy.next()); err != nil {
+				return tipt.Packet{}, err
+			}
+			s = nil // it may serve the next attempt
+		case ctx.Err() != nil:
+			return tipt.Packet{}, ctx.Err()
+		default:
+			err = s.cause(ctx, err)
+			if suspect(err) {
+				suspicions++
+			}
+			if suspicions == 2 {
+				return tipt.Packet{}, fmt.Errorf("given up after a second such close: %w", err)
+			}
+		}
+	}
+}
+
+// callOnce makes a request that must not be repeated blindly.
+func (c *Client) callOnce(ctx context.Context, code tipt.NodeRequest, body []byte) (tipt.Packet, error) {
+	s, err := c.use(ctx, nil)
+	if err != nil {
+		return tipt.Packet{}, err
+	}
+	p, err := s.link.Call(ctx, uint8(code), body)
+	var refusal *tipt.Error
+	switch {
+	case err == nil || errors.As(err, &refusal):
+		return p, err
+	case ctx.Err() != nil:
+		return tipt.Packet{}, ctx.Err()
+	}
+	return tipt.Packet{}, fmt.Errorf("%w: %w", ErrUnknownOutcome, s.cause(ctx, err))
+}

@@ -1,0 +1,81 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/link"
+)
+
+var (
+	// ErrClosed is returned by calls on a Client after its Close.
+	ErrClosed = errors.New("client closed")
+	// ErrReplaced ends a Client: its device signed in on a newer connection (4001).
+	ErrReplaced = errors.New("this device has signed in on another connection")
+	// ErrSignedOut ends a Client: the device was removed, its password changed
+	// elsewhere, or the account is gone or disabled (4002).
+	ErrSignedOut = errors.New("this device has been signed out")
+	// ErrIncompatible ends a Client: the node speaks an older protocol.
+	ErrIncompatible = errors.New("the node speaks an older version of the protocol than " + tipt.Version)
+	// ErrUnknownOutcome is returned when the connection was lost before the answer
+	// to a request that must not be repeated blindly.
+	ErrUnknownOutcome = errors.New("connection lost before the answer, the outcome is unknown")
+	// ErrReject, returned or wrapped by a Receive handler, refuses a message
+	// for good: it is not handed over again.
+	ErrReject = errors.New("message rejected")
+)
+
+// An UnavailableError is a node's refusal of a connection: it is overloaded or in
+// maintenance (503), or something failed there (500).
+type UnavailableError struct {
+	Status     int           // of HTTP
+	RetryAfter time.Duration // when to try again; 0 when the node did not say
+}
+
+func (e *UnavailableError) Error() string {
+	s := fmt.Sprintf("the node takes no connections now (HTTP status %d)", e.Status)
+	if e.RetryAfter > 0 {
+		s += fmt.Sprintf(", try again in %v", e.RetryAfter)
+	}
+	return s
+}
+
+// fatal returns the error that ends the client when a connection ended, or
+// could not be made, with err; nil when it is to be tried again.
+func fatal(err error) error {
+	var closed *link.CloseError
+	if errors.As(err, &closed) && !closed.Local {
+		switch closed.Code {
+		case tipt.CloseReplaced:
+			return ErrReplaced
+		case tipt.CloseSignedOut:
+			return ErrSignedOut
+		}
+	}
+	if errors.Is(err, ErrIncompatible) || errors.Is(err, tipt.ErrCredentials) || errors.Is(err, tipt.ErrDisabled) {
+		return err
+	}
+	return nil
+}
+
+// suspect says whether a connection ended in a way that a request under way
+// may have caused (section 7).
+func suspect(err error) bool {
+	var closed *link.CloseError
+	return errors.As(err, &closed) && (closed.Code == tipt.CloseProtocol || closed.Code == tipt.CloseTooLarge)
+}
+
+// waitOf is how long the node asked to be left alone when it refused.
+func waitOf(err error) time.Duration {
+	var unavailable *UnavailableError
+	if errors.As(err, &unavailable) {
+		return unavailable.RetryAfter
+	}
+	var refusal *tipt.Error
+	if errors.As(err, &refusal) {
+		return refusal.Wait
+	}
+	return 0
+}
