@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/client"
+)
+
+type chatCmd struct {
+	Address string `arg:"" help:"Whom to write with: NAME@NODE."`
+}
+
+// Help is shown below the flags.
+func (chatCmd) Help() string {
+	return `Each line is sent as a message. What comes in is printed above the line being typed, from
+others than ADDRESS too. Ctrl-D or Ctrl-C ends it, and so does the end of standard input, when
+everything has been sent; its status is then that of the last line that could not be.
+
+Only one listen or chat of an account runs on a machine: a second one ends the first.
+
+Example:
+  tipt chat bob@example.org`
+}
+
+func (c *chatCmd) Run(ctx context.Context, i *invocation) error {
+	with, err := parseAddress(c.Address)
+	if err != nil {
+		return err
+	}
+	acc, err := i.choose()
+	if err != nil {
+		return err
+	}
+	cl, err := i.open(ctx, acc, false)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	defer cl.Close()
+	chat := &chat{client: cl, me: acc.address, with: with}
+	if term.IsTerminal(int(i.in.Fd())) && term.IsTerminal(int(i.out.Fd())) {
+		err = chat.interactive(ctx, i)
+	} else {
+		lines := bufio.NewScanner(i.lines)
+		lines.Buffer(nil, tipt.MaxMessageSize)
+		chat.readLine = func() (string, error) {
+			if !lines.Scan() {
+				return "", errors.Join(io.EOF, lines.Err())
+			}
+			return lines.Text(), nil
+		}
+		chat.print = func(text string) error {
+			_, err := io.WriteString(i.out, text)
+			return err
+		}
+		chat.inputEnded = func() {}
+		err = chat.run(ctx)
+	}
+	return ended(ctx, err)
+}
+
+// A chat sends what is typed and prints what comes in.
+type chat struct {
+	client *client.Client
+	me     tipt.Address
+	with   tipt.Address
+
+	readLine   func() (string, error) // io.EOF at the end
+	inputEnded func()                 // called then
+	print      func(string) error     // whole lines
+	echo       bool                   // print what was typed
+}
+
+// interactive runs the chat at a terminal.
+func (c *chat) interactive(ctx context.Context, i *invocation) error {
+	raw, err := term.MakeRaw(int(i.in.Fd()))
+	if err != nil {
+		return fmt.Errorf("prepare the terminal: %w", err)
+	}
+	e := newEditor(i.lines, i.out, func() int {
+		cols, _, err := term.GetSize(int(i.out.Fd()))
+		if err != nil {
+			return 80
+		}
+		return cols
+	})
+	i.status.redirect(e)
+	restore := sync.OnceFunc(func() {
+		e.hide()
+		i.status.redirect(i.err)
+		if err := term.Restore(int(i.in.Fd()), raw); err != nil {
+			i.log.Error("the terminal could not be restored", "error", err)
+		}
+	})
+	defer restore()
+	c.readLine, c.inputEnded, c.print, c.echo = e.readLine, restore, e.print, true
+	if err := c.print(fmt.Sprintf("%s with %s; Ctrl-D ends\n", c.me, c.with)); err != nil {
+		return err
+	}
+	return c.run(ctx)
+}
+
+// run ends when everything typed was sent, when nothing more can come in, or with ctx.
+func (c *chat) run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop(nil)
+
+	received := make(chan error, 1)
+	running.Go(func() {
+		received <- c.client.Receive(ctx, func(_ context.Context, m client.Message) error {
+			err := c.print(c.incoming(m))
+			if err != nil {
+				stop(err) // nobody reads any more; the message is not acknowledged
+			}
+			return err
+		})
+	})
+	typed := make(chan string, 100)
+	// Reading standard input cannot be called off: where ctx ends first the
+	// goroutine is left behind, and the process ends.
+	go c.read(ctx, typed)
+	sent := make(chan error, 1)
+	running.Go(func() { sent <- c.send(ctx, typed) })
+	select {
+	case err := <-sent:
+		return err
+	case err := <-received:
+		return err
+	}
+}
+
+// read puts lines into typed, which it closes at the end of the input.
+func (c *chat) read(ctx context.Context, typed chan<- string) {
+	defer close(typed)
+	for {
+		line, err := c.readLine()
+		if err != nil {
+			c.inputEnded()
+			return
+		}
+		if line == "" {
+			continue
+		}
+		if c.echo && c.print(c.at(time.Now(), string(c.me.User), printable(line))) != nil {
+			return
+		}
+		select {
+		case typed <- line:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// send sends the lines, in order, until typed is closed. It returns the last failure.
+func (c *chat) send(ctx context.Context, typed <-chan string) error {
+	var failure error
+	for line := range typed {
+		err := c.client.Send(ctx, client.Outgoing{To: c.with, Text: line})
+		if err == nil {
+			continue
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		failure = err
+		if c.echo {
+			text, _ := explain(err)
+			if err := c.print(fmt.Sprintf("! %s\n", printable(text))); err != nil {
+				return err
+			}
+		}
+	}
+	if c.echo {
+		return nil // has been said
+	}
+	return failure
+}
+
+func (c *chat) incoming(m client.Message) string {
+	from := sender(m)
+	if m.From == c.with.String() {
+		from = string(c.with.User)
+	}
+	return c.at(m.Time, from, describe(m))
+}
+
+func (c *chat) at(t time.Time, who, text string) string {
+	layout := "15:04"
+	if y, m, d := t.Local().Date(); !time.Now().Before(time.Date(y, m, d+1, 0, 0, 0, 0, time.Local)) {
+		layout = "2006-01-02 15:04"
+	}
+	return fmt.Sprintf("%s %s: %s\n", t.Local().Format(layout), who, text)
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/client"
+)
+
+// remember puts --ca and --connect, where they are given, into the account, which
+// register and sign-in then keep.
+func (f accountFlags) remember(acc *account) error {
+	if f.CA != "" {
+		b, err := os.ReadFile(f.CA)
+		if err != nil {
+			return usage("--ca: %w", err)
+		}
+		if _, err := parseCertificates(b); err != nil {
+			return usage("--ca: %s: %w", f.CA, err)
+		}
+		acc.CA = string(b)
+	}
+	if f.Connect != "" {
+		if _, _, err := net.SplitHostPort(f.Connect); err != nil {
+			return usage("--connect: %w; write HOST:PORT", err)
+		}
+		acc.Connect = f.Connect
+	}
+	return nil
+}
+
+// choose returns the account that the person wants to use.
+func (i *invocation) choose() (*account, error) {
+	acc, err := i.folder.choose(i.flags.As)
+	if err != nil {
+		return nil, err
+	}
+	return acc, i.flags.remember(acc)
+}
+
+// dial connects to the account's node without signing in.
+func (i *invocation) dial(ctx context.Context, acc *account) (*client.Client, error) {
+	var roots []*x509.Certificate
+	if acc.CA != "" {
+		var err error
+		if roots, err = parseCertificates([]byte(acc.CA)); err != nil {
+			return nil, fmt.Errorf("certificates kept for %s: %w", acc.address, err)
+		}
+	}
+	c, err := client.Dial(ctx, acc.address.Node, &client.Options{
+		RootCAs:    roots,
+		Connect:    acc.Connect,
+		Device:     acc.Device,
+		Pins:       i.folder.pins(acc.address),
+		KeyChanged: i.warnKeyChanged,
+		Logger:     i.log,
+	})
+	switch {
+	case err == nil:
+		return c, nil
+	case ctx.Err() != nil || errors.Is(err, client.ErrIncompatible):
+		return nil, err
+	}
+	return nil, &unreachableError{node: acc.address.Node, connect: acc.Connect, err: err}
+}
+
+// open connects and signs in with an account of this machine.
+func (i *invocation) open(ctx context.Context, acc *account, sendOnly bool) (*client.Client, error) {
+	c, err := i.dial(ctx, acc)
+	if err != nil {
+		return nil, err
+	}
+	if err := signInByToken(ctx, c, acc, sendOnly); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func signInByToken(ctx context.Context, c *client.Client, acc *account, sendOnly bool) error {
+	_, err := c.SignIn(ctx, client.Credentials{
+		User:     string(acc.address.User),
+		Token:    acc.Token,
+		SendOnly: sendOnly,
+	})
+	if errors.Is(err, tipt.ErrCredentials) {
+		return fmt.Errorf("this device of %s has been signed out, by a change of the password or by hand; run `tipt sign-in %s`: %w", acc.address, acc.address, err)
+	}
+	return err
+}
+
+func (i *invocation) warnKeyChanged(node tipt.NodeName, was, is string) error {
+	_, err := fmt.Fprintf(i.err, `tipt: warning: the key of %s has changed
+  it was %s
+  it is  %s
+Either the node was set up anew, or somebody on the way reads along. Ask its operator.
+`, node, was, is)
+	return err
+}

@@ -1,0 +1,142 @@
+// Command tipt is a Tipt client for the terminal: it registers, signs in, sends
+// and receives, for people and for scripts.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line.
+type cli struct {
+	accountFlags
+
+	Register registerCmd `cmd:"" help:"Make an account on a node and sign in."`
+	SignIn   signInCmd   `cmd:"" help:"Sign in with an account that exists."`
+	SignOut  signOutCmd  `cmd:"" help:"Sign this device out and forget the account here."`
+	Send     sendCmd     `cmd:"" help:"Send a message."`
+	Listen   listenCmd   `cmd:"" help:"Print messages as they come, until interrupted."`
+	Chat     chatCmd     `cmd:"" help:"Write with somebody, line by line."`
+	Forward  forwardCmd  `cmd:"" help:"Hand a sealed request to a node and print the answer."`
+	Info     infoCmd     `cmd:"" help:"Show the account and what its node says about itself."`
+	Devices  devicesCmd  `cmd:"" help:"List the account's devices, or remove one."`
+	Passwd   passwdCmd   `cmd:"" help:"Change the password and sign out all other devices."`
+}
+
+// accountFlags choose the account and say how its node is reached.
+type accountFlags struct {
+	As      string `placeholder:"ADDRESS" env:"TIPT_AS" help:"The account to use; needed when there are several."`
+	CA      string `name:"ca" placeholder:"FILE" env:"TIPT_CA" help:"Trust this root certificate (PEM) too; register and sign-in remember it."`
+	Connect string `placeholder:"HOST:PORT" env:"TIPT_CONNECT" help:"Where the node is reached, instead of port 443 of its name; register and sign-in remember it."`
+}
+
+const description = `A client for Tipt, messaging between people at domains.
+
+  tipt register alice@example.org     make an account and sign in
+  tipt send bob@example.org 'Hello!'  send a message
+  tipt listen                         print what comes in
+  tipt chat bob@example.org           do both
+
+Accounts are kept in ${folder}; the variable TIPT_CONFIG names another folder.
+
+Exit status:
+  0  done
+  1  failed for another reason
+  2  wrong usage, or no account to use
+  3  not signed in: wrong password, device signed out, account disabled
+  4  the node cannot be reached, or takes no requests now; try again later
+  5  refused by the node or by the recipient's; trying again will not help
+  6  unknown: the connection was lost before the answer`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], streams{in: os.Stdin, lines: bufio.NewReaderSize(os.Stdin, maxLine), out: os.Stdout, err: os.Stderr}))
+}
+
+// streams is where a command reads and prints.
+type streams struct {
+	in    *os.File
+	lines *bufio.Reader // of in
+	out   *os.File
+	err   io.Writer
+}
+
+// run is main without the process: it returns the exit status.
+func run(ctx context.Context, args []string, s streams) int {
+	folder, err := accountFolder()
+	if err != nil {
+		return s.fail(err)
+	}
+	var c cli
+	exited := -1 // kong exits by itself after --help
+	parser, err := kong.New(&c,
+		kong.Name("tipt"),
+		kong.Description(description),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.Vars{"folder": string(folder)},
+		kong.Writers(s.out, s.err),
+		kong.Exit(func(code int) { exited = code }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	if err != nil {
+		return s.fail(err)
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 {
+		return exited
+	}
+	if err != nil {
+		return s.fail(usageError{fmt.Errorf("%w; see `tipt --help`", err)})
+	}
+	status := &statusHandler{w: s.err}
+	return s.fail(parsed.Run(&invocation{
+		streams: s,
+		flags:   c.accountFlags,
+		folder:  folder,
+		status:  status,
+		log:     slog.New(status),
+	}))
+}
+
+// An invocation is what the commands are run with.
+type invocation struct {
+	streams
+	flags  accountFlags
+	folder folder
+	status *statusHandler
+	log    *slog.Logger // to status: what becomes of the connection
+}
+
+// fail prints the error, if there is one, and returns the exit status.
+func (s streams) fail(err error) int {
+	if err == nil {
+		return 0
+	}
+	text, status := explain(err)
+	fmt.Fprintf(s.err, "tipt: %s\n", printable(text))
+	return status
+}
+
+// A usageError is the caller's mistake.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func usage(format string, args ...any) error {
+	return usageError{fmt.Errorf(format, args...)}
+}
+
+func isUsage(err error) bool {
+	var u usageError
+	return errors.As(err, &u)
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/client"
+)
+
+// printable makes a text from elsewhere safe to print on a terminal: what could
+// move the cursor, change colours or turn the direction of writing is shown as
+// an escape. Line ends stay, with an indent behind, so that no line of a text can pass
+// for a message of its own.
+func printable(s string) string {
+	s = strings.TrimSuffix(strings.ReplaceAll(s, "\r\n", "\n"), "\n")
+	return escape(s, func(r rune) string {
+		switch {
+		case r == '\n':
+			return "\n    "
+		case r == '\t':
+			return "    "
+		case r < 0x100:
+			return fmt.Sprintf(`\x%02x`, r)
+		case r > 0xffff:
+			return fmt.Sprintf(`\U%08x`, r)
+		}
+		return fmt.Sprintf(`\u%04x`, r)
+	})
+}
+
+// escape replaces each character that does not simply show. Joiners, which
+// letters of some scripts and emoji need, stay.
+func escape(s string, replace func(r rune) string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsGraphic(r) || r == '\u200c' || r == '\u200d' {
+			b.WriteRune(r)
+		} else {
+			b.WriteString(replace(r))
+		}
+	}
+	return b.String()
+}
+
+// oneLine is printable for what is to stay on one line.
+func oneLine(s string) string {
+	return strings.ReplaceAll(printable(s), "\n    ", " ")
+}
+
+// describe is what a message says, for people.
+func describe(m client.Message) string {
+	if m.Return != nil {
+		text := fmt.Sprintf("not delivered to %s: %v", m.Return.Node, m.Return.Err)
+		if m.Return.Ref != (tipt.MessageID{}) {
+			text += fmt.Sprintf(" (message %s)", m.Return.Ref)
+		}
+		return printable(text)
+	}
+	if text, ok := m.Text(); ok {
+		return printable(text)
+	}
+	return fmt.Sprintf("[%d bytes that are no text; --json shows them]", len(m.Body))
+}
+
+// sender names the sender of a message, for people.
+func sender(m client.Message) string {
+	switch {
+	case m.Return != nil:
+		return "!"
+	case m.From == "":
+		return "(anonymous)"
+	}
+	return oneLine(m.From)
+}
+
+// A messageLine is the form of a message with `listen --json`.
+type messageLine struct {
+	ID     string      `json:"id"`
+	From   string      `json:"from,omitempty"` // absent when anonymous, and in a return
+	Time   time.Time   `json:"time"`           // when the node stored it
+	Text   *string     `json:"text,omitempty"`
+	Body   []byte      `json:"body,omitempty"` // base64; of what is no text
+	Return *returnLine `json:"return,omitempty"`
+}
+
+type returnLine struct {
+	Ref   string `json:"ref,omitempty"`
+	Node  string `json:"node"`
+	Error string `json:"error"`
+}
+
+// jsonLine is a message as one line of JSON, escaped like printable.
+func jsonLine(m client.Message) (string, error) {
+	line := messageLine{ID: m.ID.String(), From: m.From, Time: m.Time.UTC()}
+	if r := m.Return; r != nil {
+		line.Return = &returnLine{Node: r.Node, Error: r.Err.Error()}
+		if r.Ref != (tipt.MessageID{}) {
+			line.Return.Ref = r.Ref.String()
+		}
+	} else if text, ok := m.Text(); ok {
+		line.Text = &text
+	} else {
+		line.Body = m.Body
+	}
+	b, err := json.Marshal(line)
+	if err != nil {
+		return "", fmt.Errorf("print message %s: %w", m.ID, err)
+	}
+	return escape(string(b), func(r rune) string {
+		if r > 0xffff {
+			r -= 0x10000
+			return fmt.Sprintf(`\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		}
+		return fmt.Sprintf(`\u%04x`, r)
+	}) + "\n", nil
+}
+
+func parseID(s string) (tipt.MessageID, error) {
+	var id tipt.MessageID
+	b, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
+	if err != nil || len(b) != len(id) {
+		return id, usage("--id: %s is no message id: 32 hex digits", s)
+	}
+	copy(id[:], b)
+	return id, nil
+}
+
+// A statusHandler prints what the client logs, one line a record.
+type statusHandler struct {
+	mu sync.Mutex // guards w
+	w  io.Writer
+}
+
+// redirect makes it print elsewhere.
+func (h *statusHandler) redirect(w io.Writer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.w = w
+}
+
+func (h *statusHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelInfo
+}
+
+func (h *statusHandler) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		value := a.Value.Any()
+		if d, ok := value.(time.Duration); ok {
+			value = d.Round(100 * time.Millisecond)
+		}
+		text += fmt.Sprintf(", %s: %v", a.Key, value)
+		return true
+	})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, err := fmt.Fprintf(h.w, "tipt: %s\n", oneLine(text))
+	return err
+}
+
+// WithAttrs leaves out which node it is: there is one.
+func (h *statusHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+func (h *statusHandler) WithGroup(string) slog.Handler { return h }

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/client"
+)
+
+// sendTimeout is how long send and forward try, over lost connections.
+const sendTimeout = 2 * time.Minute
+
+type sendCmd struct {
+	Address string   `arg:"" help:"Whom to send to: NAME@NODE."`
+	Text    []string `arg:"" optional:"" help:"The message; standard input when left out."`
+	ID      string   `name:"id" placeholder:"ID" help:"The message's id, to send one of unknown outcome again: it then arrives once."`
+}
+
+// Help is shown below the flags.
+func (sendCmd) Help() string {
+	return `When it ends with status 0 the message is on the disk of the recipient's node.
+When the outcome is unknown (status 6) it says with which --id to repeat the command.
+
+Examples:
+  tipt send bob@example.org 'See you at eight'
+  tipt send bob@example.org < letter.txt
+  df -h | tipt send --as backup@example.org ops@example.org`
+}
+
+func (c *sendCmd) Run(ctx context.Context, i *invocation) error {
+	to, err := parseAddress(c.Address)
+	if err != nil {
+		return err
+	}
+	id := tipt.NewMessageID()
+	if c.ID != "" {
+		if id, err = parseID(c.ID); err != nil {
+			return err
+		}
+	}
+	acc, err := i.choose()
+	if err != nil {
+		return err
+	}
+	text := strings.Join(c.Text, " ")
+	if len(c.Text) == 0 {
+		if text, err = i.readText(); err != nil {
+			return err
+		}
+	}
+	if text == "" {
+		return usage("the message is empty")
+	}
+	if !utf8.ValidString(text) {
+		return usage("the message is no UTF-8 text")
+	}
+	bounded, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	cl, err := i.open(bounded, acc, true)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	err = cl.Send(bounded, client.Outgoing{To: to, Text: text, ID: id})
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: no answer within %v", client.ErrUnknownOutcome, sendTimeout)
+	}
+	if errors.Is(err, client.ErrUnknownOutcome) || errors.Is(err, tipt.ErrNodeTimeout) || ctx.Err() != nil {
+		return fmt.Errorf("%w; the message may have arrived: to send it again without risk, add --id %s", err, id)
+	}
+	return err
+}
+
+// readText reads a message from standard input, without its last line end.
+func (s streams) readText() (string, error) {
+	if term.IsTerminal(int(s.in.Fd())) {
+		fmt.Fprintln(s.err, "Type the message; Ctrl-D on a line of its own ends it.")
+	}
+	b, err := io.ReadAll(io.LimitReader(s.lines, tipt.MaxMessageSize+1))
+	if err != nil {
+		return "", fmt.Errorf("read the message: %w", err)
+	}
+	if len(b) > tipt.MaxMessageSize {
+		return "", usage("the message is longer than %d bytes", tipt.MaxMessageSize)
+	}
+	return strings.TrimSuffix(string(b), "\n"), nil
+}
+
+type forwardCmd struct {
+	Node string `arg:"" help:"The node to hand it to."`
+}
+
+// Help is shown below the flags.
+func (forwardCmd) Help() string {
+	return `Standard input is the sealed request: an OpenPGP message to the node's key, at most
+2,000,000 bytes. Standard output is the node's answer, as it came.
+
+Example:
+  tipt forward example.org < sealed > answer`
+}
+
+func (c *forwardCmd) Run(ctx context.Context, i *invocation) error {
+	node, err := tipt.MapNodeName(c.Node)
+	if err != nil {
+		return usage("%s is not a node's name: %w", c.Node, err)
+	}
+	acc, err := i.choose()
+	if err != nil {
+		return err
+	}
+	sealed, err := io.ReadAll(io.LimitReader(i.lines, tipt.MaxSealedSize+1))
+	if err != nil {
+		return fmt.Errorf("read the sealed request: %w", err)
+	}
+	if len(sealed) == 0 || len(sealed) > tipt.MaxSealedSize {
+		return usage("standard input must be a sealed request of 1 to %d bytes", tipt.MaxSealedSize)
+	}
+	bounded, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	cl, err := i.open(bounded, acc, true)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	answer, err := cl.Forward(bounded, node, sealed)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: no answer within %v", client.ErrUnknownOutcome, sendTimeout)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = i.out.Write(answer)
+	return err
+}
