@@ -141,7 +141,9 @@ func (r *pipeReader) Read(b []byte) (int, error) {
 		}
 	}
 	n := copy(b, p.data)
-	p.data = p.data[n:]
+	if p.data = p.data[n:]; len(p.data) == 0 {
+		p.data = nil
+	}
 	return n, nil
 }
 

@@ -29,14 +29,21 @@ type node struct {
 }
 
 func newNode(t testing.TB) *node {
-	n := &node{accepted: make(chan *tiptws.Conn, 1), refused: make(chan error, 1)}
-	n.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	accepted, refused := make(chan *tiptws.Conn, 1), make(chan error, 1)
+	n := newNodeWith(t, func(w http.ResponseWriter, r *http.Request) {
 		if c, err := tiptws.Accept(w, r); err != nil {
-			n.refused <- err
+			refused <- err
 		} else {
-			n.accepted <- c
+			accepted <- c
 		}
-	}))
+	})
+	n.accepted, n.refused = accepted, refused
+	return n
+}
+
+// newNodeWith returns a node that serves upgrades in another way.
+func newNodeWith(t testing.TB, serve http.HandlerFunc) *node {
+	n := &node{Server: httptest.NewUnstartedServer(serve)}
 	n.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not trust it
 	n.StartTLS()
 	t.Cleanup(n.Close)

@@ -143,10 +143,9 @@ func TestDialContextEnds(t *testing.T) {
 	}
 }
 
-// A badNode speaks frames of its own to a client.
+// badNode returns a node that speaks frames of its own to a client.
 func badNode(t *testing.T, serve func(nc net.Conn)) *node {
-	n := &node{}
-	n.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return newNodeWith(t, func(w http.ResponseWriter, r *http.Request) {
 		nc, _, _, err := ws.UpgradeHTTP(r, w)
 		if err != nil {
 			t.Error(err)
@@ -154,10 +153,7 @@ func badNode(t *testing.T, serve func(nc net.Conn)) *node {
 		}
 		defer nc.Close()
 		serve(nc)
-	}))
-	t.Cleanup(n.Close)
-	n.tls = &tls.Config{RootCAs: n.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
-	return n
+	})
 }
 
 func write(t *testing.T, w io.Writer, frames ...ws.Frame) {
