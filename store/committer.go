@@ -17,7 +17,9 @@ type CommitterOptions struct {
 	MaxBytes   int // bytes of one batch, as Op.Size counts them; default 8 MiB
 	QueueOps   int // operations waiting for a batch; default 4096
 	QueueBytes int // bytes waiting for a batch; default 64 MiB
-	Logger     *slog.Logger
+	// Logger, where not nil, is told at debug level of batches tried again in
+	// halves. All other errors go to the callers.
+	Logger *slog.Logger
 }
 
 // A Committer joins the operations of many callers into batches, so that
@@ -178,6 +180,7 @@ func (c *Committer) commit(ctx context.Context, batch []*submission) error {
 		}
 		return err
 	case err != nil && len(batch) > 1:
+		c.log.Debug("batch not committed as a whole", "submissions", len(batch), "err", err)
 		half := len(batch) / 2
 		if err := c.commit(ctx, batch[:half]); err != nil {
 			for _, s := range batch[half:] {
@@ -186,8 +189,6 @@ func (c *Committer) commit(ctx context.Context, batch []*submission) error {
 			return err
 		}
 		return c.commit(ctx, batch[half:])
-	case err != nil:
-		c.log.Warn("operations not committed", "err", err)
 	}
 	for _, s := range batch {
 		s.done(err)

@@ -96,8 +96,8 @@ CREATE UNIQUE INDEX outbox_ref ON outbox (user, node, ref) WHERE ref IS NOT NULL
 `,
 }
 
-// migrate brings the database to the present schema.
-func migrate(c *conn) error {
+// migrate brings a database to the schema that a list of migrations leads to.
+func migrate(c *conn, migrations []string) error {
 	v := make([]driver.Value, 1)
 	if _, err := c.one(v, "PRAGMA user_version"); err != nil {
 		return err

@@ -119,7 +119,7 @@ func openDatabase(dir string) (conns []*conn, b *blobs, err error) {
 		return nil, nil, err
 	}
 	conns = append(conns, c)
-	if err := migrate(c); err != nil {
+	if err := migrate(c, migrations); err != nil {
 		return conns, nil, err
 	}
 	if b, err = openBlobs(c, dir); err != nil {

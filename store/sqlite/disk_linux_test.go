@@ -1,0 +1,310 @@
+package sqlite_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tipt/tipt-go/store"
+	"github.com/tipt/tipt-go/store/sqlite"
+)
+
+// childDir tells a child process that it is one, and which folder is its to use.
+const childDir = "TIPT_SQLITE_TEST_DIR"
+
+// asChild runs f in a process of its own that has this test alone. With attr it may have
+// a world of its own, too.
+func asChild(t *testing.T, attr *syscall.SysProcAttr, f func(dir string)) {
+	t.Helper()
+	if dir := os.Getenv(childDir); dir != "" {
+		f(dir)
+		return
+	}
+	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), childDir+"="+t.TempDir())
+	cmd.SysProcAttr = attr
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("the child: %v\n%s", err, out)
+	}
+}
+
+// TestDiskFull fills a disk of 16 MiB, with a reserve and without one. What was acknowledged is
+// there, users can take their messages, and when there is room again all goes on.
+func TestDiskFull(t *testing.T) {
+	attr := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	if uid := os.Getuid(); uid != 0 {
+		attr.Cloneflags = syscall.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+	}
+	asChild(t, attr, func(dir string) {
+		for _, tt := range []struct {
+			name    string
+			reserve int64
+			size    int // of a message
+		}{
+			{"reserve", 4 << 20, 500},
+			{"reserve, with files", 4 << 20, 150_000},
+			{"no reserve", -1, 500},
+			{"no reserve, in two pages", -1, 5000},
+			{"no reserve, with files", -1, 150_000},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				dir := filepath.Join(dir, tt.name)
+				if err := os.Mkdir(dir, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
+					t.Fatalf("mounting a tmpfs (root or a user namespace is needed): %v", err)
+				}
+				fillDisk(t, dir, tt.reserve, tt.size)
+			})
+		}
+	})
+}
+
+func fillDisk(t *testing.T, dir string, reserve int64, size int) {
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 6<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data := filepath.Join(dir, "data")
+	s := open(t, data, sqlite.Options{Reserve: reserve})
+	user := newUser(t, s)
+	taken := message(user, 0, 100)
+	commit(t, s, taken)
+
+	acked := appendUntilFull(t, s, user, size)
+	free := func() int64 {
+		var st syscall.Statfs_t
+		if err := syscall.Statfs(dir, &st); err != nil {
+			t.Fatal(err)
+		}
+		return int64(st.Bavail) * st.Bsize
+	}
+	t.Logf("%d messages, then %d bytes were free", len(acked), free())
+	if len(acked) < 10 {
+		t.Errorf("only %d messages fit", len(acked))
+	}
+	if err := s.Commit(t.Context(), []store.Op{message(user, 1, size)}); !errors.Is(err, store.ErrDiskFull) {
+		t.Errorf("one more message: %v", err)
+	}
+	if reserve > 0 {
+		if f := free(); f < reserve/2 {
+			t.Errorf("of the reserve of %d bytes %d are left", reserve, f)
+		}
+		commit(t, s, &store.SignIn{User: user, Device: "laptop", Receive: true, Time: time.Now(), MaxDevices: 32},
+			&store.RemoveDevice{User: user, Device: "laptop"},
+			&store.Take{User: user, Device: "phone", Seq: taken.Seq})
+		acked[taken.ID] = false
+	} else {
+		acked[taken.ID] = true
+	}
+	wantMessages(t, s, user, acked)
+
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	more := message(user, 2, size)
+	commit(t, s, more)
+	acked[more.ID] = true
+	wantMessages(t, s, user, acked)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	s = open(t, data, sqlite.Options{Reserve: reserve})
+	wantMessages(t, s, user, acked)
+	for id := range appendUntilFull(t, s, user, size) {
+		acked[id] = true
+	}
+	wantMessages(t, s, user, acked)
+	if reserve > 0 {
+		// What is taken makes room without any more of the disk being free.
+		commit(t, s, &store.Take{User: user, Device: "phone", Seq: 1 << 60})
+		commit(t, s, message(user, 3, size))
+	}
+}
+
+// appendUntilFull appends messages of some callers through a committer until each was refused. It
+// returns those that were acknowledged.
+func appendUntilFull(t *testing.T, s store.Store, user store.UserID, size int) map[[16]byte]bool {
+	t.Helper()
+	c := store.NewCommitter(s, store.CommitterOptions{})
+	ctx, cancel := context.WithCancel(t.Context())
+	var run, callers sync.WaitGroup
+	run.Go(func() {
+		if err := c.Run(ctx); err != nil {
+			t.Errorf("the committer: %v", err)
+		}
+	})
+	var mu sync.Mutex
+	acked := make(map[[16]byte]bool)
+	for i := range 8 {
+		callers.Go(func() {
+			for {
+				o := message(user, i, size)
+				err := c.Do(ctx, o)
+				if errors.Is(err, store.ErrDiskFull) {
+					return
+				}
+				if err != nil || o.Outcome != store.Stored {
+					t.Errorf("outcome %d: %v", o.Outcome, err)
+					return
+				}
+				mu.Lock()
+				acked[o.ID] = true
+				mu.Unlock()
+			}
+		})
+	}
+	callers.Wait()
+	cancel()
+	run.Wait()
+	return acked
+}
+
+// wantMessages checks that those that are true in want are there, and not those that are false.
+func wantMessages(t *testing.T, s store.Store, user store.UserID, want map[[16]byte]bool) {
+	t.Helper()
+	got, err := s.Messages(t.Context(), user, 0, 1<<20, 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(map[[16]byte]bool)
+	for i, m := range got {
+		found[m.ID] = true
+		if i > 0 && m.Seq != got[i-1].Seq+1 {
+			t.Errorf("after seq %d comes %d", got[i-1].Seq, m.Seq)
+		}
+	}
+	for id, there := range want {
+		if found[id] != there {
+			t.Errorf("message %x: there is %v, want %v", id, found[id], there)
+		}
+	}
+}
+
+// TestSyncFails has a kernel that fails fsync and fdatasync in a child.
+func TestSyncFails(t *testing.T) {
+	asChild(t, nil, func(dir string) { syncFails(t, dir, 100, "tipt.db-wal") })
+}
+
+// TestBlobSyncFails is TestSyncFails for a message that is a file.
+func TestBlobSyncFails(t *testing.T) {
+	asChild(t, nil, func(dir string) { syncFails(t, dir, 200_000, "") })
+}
+
+// TestCheckpointSyncFails fails the syncs of the database file alone, long after the commits whose pages go there.
+func TestCheckpointSyncFails(t *testing.T) {
+	asChild(t, nil, func(dir string) { syncFails(t, dir, 100, "tipt.db") })
+}
+
+// syncFails fails the syncs of one open file, or of all, and commits messages until
+// the store says that it has failed.
+func syncFails(t *testing.T, dir string, size int, file string) {
+	dir = filepath.Join(dir, "store")
+	s, err := sqlite.Open(dir, sqlite.Options{Reserve: 1 << 20}) // checkpoints come early
+	if err != nil {
+		t.Fatal(err)
+	}
+	user := newUser(t, s)
+	if file != "" {
+		file = filepath.Join(dir, file)
+	}
+	if err := failSyncs(file); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; err == nil; i++ {
+		if i == 1000 {
+			t.Fatal("a thousand messages are committed on a disk that fails")
+		}
+		err = s.Commit(t.Context(), []store.Op{message(user, i, size)})
+	}
+	if !errors.Is(err, store.ErrFailed) {
+		t.Errorf("committing: %v", err)
+	}
+	if again := s.Commit(t.Context(), nil); !errors.Is(again, store.ErrFailed) {
+		t.Errorf("committing again: %v", again)
+	}
+	if _, err := s.UserByID(t.Context(), user); !errors.Is(err, store.ErrFailed) {
+		t.Errorf("reading: %v", err)
+	}
+	// Not closed: that would try to sync.
+}
+
+// failSyncs makes fsync and fdatasync of an open file fail with EIO in this process until
+// it ends, or of all files where path is empty.
+func failSyncs(path string) error {
+	const (
+		load   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+		jumpEq = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+		ret    = unix.BPF_RET | unix.BPF_K
+		allow  = 0x7fff0000 // SECCOMP_RET_ALLOW
+		fail   = 0x00050000 // SECCOMP_RET_ERRNO
+		number = 0          // where the number of the system call is,
+		fd     = 16         // and the lower half of its first argument
+	)
+	prog := []unix.SockFilter{
+		{Code: load, K: number},
+		{Code: jumpEq, K: unix.SYS_FSYNC, Jt: 2},
+		{Code: jumpEq, K: unix.SYS_FDATASYNC, Jt: 1},
+		{Code: ret, K: allow},
+	}
+	if path != "" {
+		fds, err := openFiles(path)
+		if err != nil {
+			return err
+		}
+		prog = append(prog, unix.SockFilter{Code: load, K: fd})
+		for i, n := range fds {
+			prog = append(prog, unix.SockFilter{Code: jumpEq, K: n, Jt: uint8(len(fds) - i)})
+		}
+		prog = append(prog, unix.SockFilter{Code: ret, K: allow})
+	}
+	prog = append(prog, unix.SockFilter{Code: ret, K: fail | uint32(unix.EIO)})
+
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("no_new_privs: %w", err)
+	}
+	const setFilter, allThreads = 1, 1
+	p := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
+	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, setFilter, allThreads, uintptr(unsafe.Pointer(&p))); errno != 0 {
+		return fmt.Errorf("seccomp: %w", errno)
+	}
+	return nil
+}
+
+// openFiles are the descriptors with which this process has a file open.
+func openFiles(path string) (fds []uint32, err error) {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		target, err := os.Readlink("/proc/self/fd/" + e.Name())
+		if err != nil || target != path {
+			continue // one of ReadDir's own is gone
+		}
+		n, err := strconv.ParseUint(e.Name(), 10, 32)
+		if err != nil {
+			return nil, err
+		}
+		fds = append(fds, uint32(n))
+	}
+	if len(fds) == 0 {
+		return nil, fmt.Errorf("%s is not open", path)
+	}
+	return fds, nil
+}
