@@ -333,10 +333,7 @@ func TestRoom(t *testing.T) {
 			t.Fatal("Room did not tell of room that is there")
 		}
 		done, _ := results(100)
-		sent := 0
-		for a.TryGo(1, body(sent, 100_000), done) {
-			sent++
-		}
+		sent := fill(a, 100_000, done)
 		if sent < 25 || sent > 40 {
 			t.Fatalf("%d calls of 100 KB were queued, want about 3 MiB", sent)
 		}
