@@ -23,6 +23,7 @@ type NodeKey struct {
 	secret      []byte // transferable secret key
 	certificate []byte // transferable public key
 	decryption  []decryptionKey
+	signing     signingKey
 }
 
 // A decryptionKey is an encryption subkey's secret half.
@@ -97,6 +98,9 @@ func ParseNodeKey(b []byte) (*NodeKey, error) {
 		k.name = identity.UserId.Id
 	}
 	if k.decryption, err = decryptionKeys(entity); err != nil {
+		return nil, fmt.Errorf("seal: node key: %w", err)
+	}
+	if k.signing, err = newestSigningKey(entity); err != nil {
 		return nil, fmt.Errorf("seal: node key: %w", err)
 	}
 	var certificate bytes.Buffer

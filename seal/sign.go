@@ -1,0 +1,111 @@
+package seal
+
+import (
+	"crypto/ed25519"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	pgped25519 "github.com/ProtonMail/go-crypto/openpgp/ed25519"
+	"github.com/ProtonMail/go-crypto/openpgp/eddsa"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+)
+
+// ErrNoSigningKey says that a certificate has no subkey of the fingerprint
+// asked for. It may have one after a rotation that we have not seen.
+var ErrNoSigningKey = errors.New("seal: the certificate has no such subkey")
+
+// A signingKey is a signing subkey's secret half.
+type signingKey struct {
+	id  string // fingerprint, lower-case hex
+	key ed25519.PrivateKey
+}
+
+// Sign signs data with the node's signing subkey: a bare Ed25519 signature of 64
+// bytes, and the subkey's fingerprint in lower-case hex (section 5.4).
+func (k *NodeKey) Sign(data []byte) (signature []byte, keyID string) {
+	return ed25519.Sign(k.signing.key, data), k.signing.id
+}
+
+// SigningKey returns the key with which a signature by the subkey keyID, a
+// fingerprint in lower-case hex, is verified (section 5.4). The subkey must be
+// valid at now, cross-certified, and for signing alone. ErrNoSigningKey means that the certificate
+// has no such subkey; other errors say what is wrong with it.
+func (c *Certificate) SigningKey(keyID string, now time.Time) (ed25519.PublicKey, error) {
+	now = now.Add(clockSkew)
+	if err := checkVerifiable(c.entity.PrimaryKey); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.entity.Subkeys {
+		subkey := &c.entity.Subkeys[i]
+		if hex.EncodeToString(subkey.PublicKey.Fingerprint) != keyID {
+			continue
+		}
+		if _, err := c.entity.VerifyPrimaryKey(now, nil); err != nil {
+			return nil, fmt.Errorf("seal: primary key: %w", err)
+		}
+		if err := checkVerifiable(subkey.PublicKey); err != nil {
+			return nil, fmt.Errorf("seal: signing subkey: %w", err)
+		}
+		binding, err := subkey.Verify(now, nil)
+		if err != nil {
+			return nil, fmt.Errorf("seal: signing subkey: %w", err)
+		}
+		if !signsOnly(binding) {
+			return nil, errors.New("seal: the subkey is not for signing alone")
+		}
+		return ed25519Key(subkey.PublicKey)
+	}
+	return nil, ErrNoSigningKey
+}
+
+// signsOnly reports whether a subkey's binding gives it the right to sign and
+// no other.
+func signsOnly(binding *packet.Signature) bool {
+	return binding.FlagsValid && binding.FlagSign && !binding.FlagCertify && !encrypts(binding) && !binding.FlagAuthenticate
+}
+
+func ed25519Key(key *packet.PublicKey) (ed25519.PublicKey, error) {
+	var point []byte
+	switch public := key.PublicKey.(type) {
+	case *eddsa.PublicKey:
+		point = public.X
+	case *pgped25519.PublicKey:
+		point = public.Point
+	}
+	if len(point) != ed25519.PublicKeySize {
+		return nil, errors.New("seal: the subkey is no Ed25519 key")
+	}
+	return ed25519.PublicKey(point), nil
+}
+
+// newestSigningKey returns the signing subkey that was bound last among those
+// that are not revoked.
+func newestSigningKey(entity *openpgp.Entity) (signingKey, error) {
+	var newest signingKey
+	var since time.Time
+	for i := range entity.Subkeys {
+		subkey := &entity.Subkeys[i]
+		binding, err := subkey.Verify(time.Time{}, nil)
+		if err != nil || !signsOnly(binding) || newest.key != nil && !binding.CreationTime.After(since) {
+			continue
+		}
+		secret, ok := subkey.PrivateKey.PrivateKey.(*eddsa.PrivateKey)
+		if !ok || len(secret.D) != ed25519.SeedSize {
+			return signingKey{}, errors.New("the signing subkey is no Ed25519 key, or its secret is not there")
+		}
+		newest = signingKey{
+			id:  hex.EncodeToString(subkey.PublicKey.Fingerprint),
+			key: ed25519.NewKeyFromSeed(secret.D),
+		}
+		since = binding.CreationTime
+	}
+	if newest.key == nil {
+		return signingKey{}, errors.New("no signing subkey")
+	}
+	return newest, nil
+}
