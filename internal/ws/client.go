@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -23,7 +24,11 @@ type ClientConn struct {
 	nc             net.Conn // the TCP connection beneath
 	pinged, ponged func()
 
-	message io.Reader // the message at hand; owned by the goroutine that reads
+	limit atomic.Int64 // bytes of a message
+
+	// Owned by the goroutine that reads.
+	message io.Reader // the message at hand
+	size    int64     // of what was read of it
 
 	mu    sync.Mutex // guards the following fields
 	ping  bool       // a PING is due
@@ -38,7 +43,7 @@ var _ link.Conn = (*ClientConn)(nil)
 func (c *ClientConn) Bind(pinged, ponged func()) { c.pinged, c.ponged = pinged, ponged }
 
 // SetReadLimit implements [link.Conn].
-func (c *ClientConn) SetReadLimit(n int64) { c.conn.SetReadLimit(n) }
+func (c *ClientConn) SetReadLimit(n int64) { c.limit.Store(n) }
 
 func (c *ClientConn) onPing(context.Context, []byte) bool {
 	c.pinged()
@@ -60,7 +65,7 @@ func (c *ClientConn) Next() (io.Reader, error) {
 	if err != nil {
 		return nil, clientError(err)
 	}
-	c.message = r
+	c.message, c.size = r, 0
 	if kind != websocket.MessageBinary {
 		return nil, violation(tipt.CloseText, "text message")
 	}
@@ -73,7 +78,12 @@ type clientReader ClientConn
 func (r *clientReader) Read(b []byte) (int, error) {
 	n, err := r.message.Read(b)
 	if err != nil && err != io.EOF {
-		err = clientError(err)
+		return n, clientError(err)
+	}
+	// The library's own limit would leave no way to await the node's close frame.
+	r.size += int64(n)
+	if limit := r.limit.Load(); r.size > limit {
+		return 0, violation(tipt.CloseTooLarge, fmt.Sprintf("message of more than %d bytes", limit))
 	}
 	return n, err
 }
@@ -81,11 +91,8 @@ func (r *clientReader) Read(b []byte) (int, error) {
 // clientError is what link makes of an error of the library's reading side.
 func clientError(err error) error {
 	var ce websocket.CloseError
-	switch {
-	case errors.As(err, &ce):
+	if errors.As(err, &ce) {
 		return &link.CloseError{Code: int(ce.Code), Reason: ce.Reason}
-	case errors.Is(err, websocket.ErrMessageTooBig):
-		return violation(tipt.CloseTooLarge, "message over the limit")
 	}
 	return lost(err)
 }

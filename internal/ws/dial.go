@@ -82,8 +82,9 @@ func Dial(ctx context.Context, url string, o DialOptions) (*ClientConn, error) {
 		}
 		return nil, fmt.Errorf("ws: connect: %w", err)
 	}
+	wc.SetReadLimit(-1) // ClientConn has its own
 	c.conn = wc
-	c.SetReadLimit(tipt.MaxPacketSize)
+	c.limit.Store(tipt.MaxPacketSize)
 	return c, nil
 }
 
