@@ -155,6 +155,45 @@ func TestGoWaitsInOrder(t *testing.T) {
 	})
 }
 
+// TestGoDoesNotOvertake: a call for which there is room does not overtake one for
+// which there is none, until that is given up.
+func TestGoDoesNotOvertake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, cb := link.Pipe()
+		a, peer := run(t, "a", ca, link.Options{}), newRaw(t, cb)
+		done, _ := results(100)
+		sent := fill(a, 200_000, done)
+
+		impatient, cancel := context.WithCancel(t.Context())
+		for i, ctx := range []context.Context{impatient, t.Context()} {
+			go func() {
+				if err := a.Go(ctx, 1, body(1000+i, 200_000-199_000*i), done); (err != nil) != (i == 0) {
+					t.Errorf("waiting Go %d: %v", i, err)
+				}
+			}()
+			synctest.Wait()
+		}
+		if a.TryGo(1, nil, done) {
+			t.Error("TryGo overtook calls that wait")
+		}
+		cancel()
+		synctest.Wait()
+		if !a.TryGo(1, body(1002, 0), done) {
+			t.Error("no room for a small call, though none waits any more")
+		}
+		for i := range sent {
+			if got := number(peer.want(t, "queued call").Body); got != i {
+				t.Errorf("call %d, want %d", got, i)
+			}
+		}
+		for _, want := range []int{1001, 1002} {
+			if got := number(peer.want(t, "call that waited").Body); got != want {
+				t.Errorf("call %d, want %d", got, want)
+			}
+		}
+	})
+}
+
 // TestAbandonedCall: a call given up keeps its id until the late response comes,
 // which then reaches nobody (section 3.2).
 func TestAbandonedCall(t *testing.T) {
