@@ -79,8 +79,8 @@ func NewCommitter(s Store, o CommitterOptions) *Committer {
 // in the order of the Submits. It must not block; so it must not call
 // Submit or Do. When it returns an error nothing of it is committed and done does not run.
 //
-// What a batch fails with, other than ErrFailed, is tried again in smaller
-// batches, so that done gets only an error of its own operations.
+// A batch that fails with ErrDiskFull or ErrImpossible is tried again in smaller ones, so that
+// done gets such an error only for operations of its own.
 func (c *Committer) Submit(ctx context.Context, done func(error), ops ...Op) error {
 	s := &submission{ops: ops, done: done}
 	for _, op := range ops {
@@ -179,7 +179,7 @@ func (c *Committer) commit(ctx context.Context, batch []*submission) error {
 			s.done(err)
 		}
 		return err
-	case err != nil && len(batch) > 1:
+	case len(batch) > 1 && (errors.Is(err, ErrDiskFull) || errors.Is(err, ErrImpossible)):
 		c.log.Debug("batch not committed as a whole", "submissions", len(batch), "err", err)
 		half := len(batch) / 2
 		if err := c.commit(ctx, batch[:half]); err != nil {

@@ -28,13 +28,11 @@ func (o *testOp) Size() int { return o.size }
 
 func op(name string) *testOp { return &testOp{name: name, size: 10} }
 
-// A testStore takes a second for each batch and keeps those committed. While
-// full, batches are refused.
+// A testStore takes a second for each batch and keeps those committed.
 type testStore struct {
 	Store
 	batches [][]string
 	tried   int
-	full    bool
 }
 
 func (s *testStore) Commit(ctx context.Context, batch []Op) error {
@@ -259,7 +257,6 @@ func TestCommitterSubmitGivesUp(t *testing.T) {
 // TestCommitterSplits has operations that cannot be done among those that can.
 func TestCommitterSplits(t *testing.T) {
 	testCommitter(t, CommitterOptions{}, func(t *committerTest) {
-		impossible := errors.New("impossible")
 		t.mustSubmit(op("first"))
 		synctest.Wait()
 		for i := range 8 {
@@ -268,15 +265,34 @@ func TestCommitterSplits(t *testing.T) {
 			case 2:
 				o.err = ErrDiskFull
 			case 7:
-				o.err = impossible
+				o.err = ErrImpossible
 			}
 			t.mustSubmit(o, op(o.name+"+"))
 		}
 		t.end(nil)
-		t.wantLog("first", "0", "1", "2 full", "3", "4", "5", "6", "7 op 7: impossible")
+		t.wantLog("first", "0", "1", "2 full", "3", "4", "5", "6", "7 op 7: impossible operation")
 		want := []string{"first", "0", "0+", "1", "1+", "3", "3+", "4", "4+", "5", "5+", "6", "6+"}
 		if d := cmp.Diff(want, slices.Concat(t.s.batches...)); d != "" {
 			t.Errorf("committed (-want +got):\n%s", d)
+		}
+	})
+}
+
+// TestCommitterDoesNotSplit has an error that smaller batches would get, too, perhaps
+// each after a long time.
+func TestCommitterDoesNotSplit(t *testing.T) {
+	testCommitter(t, CommitterOptions{}, func(t *committerTest) {
+		t.mustSubmit(op("first"))
+		synctest.Wait()
+		t.mustSubmit(op("a"))
+		t.mustSubmit(&testOp{name: "b", err: errors.New("locked")})
+		t.mustSubmit(op("c"))
+		time.Sleep(3 * time.Second)
+		t.mustSubmit(op("last"))
+		t.end(nil)
+		t.wantLog("first", "a op b: locked", "b op b: locked", "c op b: locked", "last")
+		if t.s.tried != 3 {
+			t.Errorf("%d batches were tried", t.s.tried)
 		}
 	})
 }

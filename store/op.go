@@ -7,7 +7,9 @@ import (
 )
 
 // An Op is one operation of a batch: a pointer to one of the structs of this
-// file. The fields after "Result" are set by Commit.
+// file. The fields after "Result" are set by Commit, whatever was in them; after
+// a batch that failed they mean nothing. An operation on a user or a device
+// that is not there, or not any more, does nothing, unless it has a result that says so.
 type Op interface {
 	// Size is about how many bytes of payload the operation writes, for the
 	// committer's bound on a batch.
@@ -48,16 +50,16 @@ type SetKey struct {
 	Key  []byte
 }
 
-// DeleteUser removes mailbox, devices, key and password; the name stays taken and
-// the outbox is still sent.
+// DeleteUser removes mailbox, devices, key and password; the name stays taken, the
+// outbox is still sent, and a message that came before is still a [Duplicate] when it comes again.
 type DeleteUser struct {
 	User UserID
 }
 
 // SignIn makes or renews a device: it creates the device where it is new, notes it as
 // seen, stores a token, gives it a place at the oldest message still held where it
-// receives for the first time, and drops the device unseen longest where the
-// user would have more than MaxDevices.
+// receives for the first time, and drops the devices unseen longest where the
+// user would have more than MaxDevices, never its own.
 type SignIn struct {
 	User       UserID
 	Device     string
@@ -71,7 +73,7 @@ type SignIn struct {
 	// Result
 	NoUser   bool  // the account is gone
 	TokenSet bool  // TokenHash was stored
-	Place    int64 // where Receive: Seq of the last message taken
+	Place    int64 // where Receive: Seq of the last message taken, 0 for none
 	Dropped  []string
 }
 
@@ -99,13 +101,14 @@ type Outcome uint8
 
 const (
 	Stored    Outcome = 1 // it has its Seq
-	Duplicate Outcome = 2 // the same From, User and ID came within DuplicateRetention; looked at before anything else
+	Duplicate Outcome = 2 // the same From, User and ID came within tipt.DuplicateRetention; looked at before anything else
 	Full      Outcome = 3 // the mailbox is full of messages that no device has taken
 	NoUser    Outcome = 4 // no such account, or a deleted one
 )
 
 // Append puts a message into a mailbox. A full mailbox first drops the oldest
-// messages that at least one device has taken.
+// messages that at least one device has taken: as many as it takes, and none where that
+// would not be enough.
 type Append struct {
 	User     UserID
 	Kind     MessageKind
@@ -113,16 +116,17 @@ type Append struct {
 	ID       tipt.MessageID
 	Time     time.Time
 	Body     []byte
-	MaxCount int   // KindDeliver: quota of the mailbox, messages
-	MaxBytes int64 // KindDeliver: quota of the mailbox, bytes of Body
+	MaxCount int   // KindDeliver: quota of the mailbox, messages; 0 for none
+	MaxBytes int64 // KindDeliver: quota of the mailbox, bytes of Body; 0 for none
 
 	// Result
 	Outcome Outcome
 	Seq     int64 // where Stored
 }
 
-// Take moves a device's place forward to Seq, never back, and deletes what
-// every device of the user with a place has taken.
+// Take moves a device's place forward to Seq, never back and never past the last
+// message stored, and deletes what every device of the user with a place has taken.
+// A device without a place gets none by it.
 type Take struct {
 	User   UserID
 	Device string
@@ -130,13 +134,15 @@ type Take struct {
 }
 
 // Expire removes a bounded number of things that are too old: messages stored,
-// ids of messages noted, and devices seen before the given times. Call it again while More.
+// ids of messages noted, and devices seen before the given times. A mailbox loses its oldest
+// messages up to the first one that is not too old. Call it again while More: a
+// round, which looks at everything there was when it began, takes several.
 type Expire struct {
 	Messages   time.Time
 	Duplicates time.Time
 	Devices    time.Time
-	Online     func(UserID, string) bool // these devices are seen now
-	Limit      int                       // of each kind
+	Online     func(UserID, string) bool // these devices are seen now; nil for none. It must not block
+	Limit      int                       // of each kind, at least 1
 
 	// Result
 	More bool
@@ -151,7 +157,7 @@ type AddOutbox struct {
 	Duplicate bool // the outbox still holds one with this User, Node and Ref; ID is that one's
 }
 
-// RetryOutbox notes a failed attempt and when the next is due.
+// RetryOutbox notes one more failed attempt and when the next is due.
 type RetryOutbox struct {
 	ID      int64
 	Next    time.Time

@@ -20,6 +20,9 @@ var (
 	// full that only operations that free space are accepted. Nothing of the
 	// batch is done. It passes when there is room again.
 	ErrDiskFull = errors.New("disk full")
+	// ErrImpossible wraps the error of an operation that can never be done, such as one
+	// that the store does not know. Without it the batch might have been committed.
+	ErrImpossible = errors.New("impossible operation")
 	// ErrFailed wraps an error after which the store can no longer say what is on
 	// the disk (a failed fsync, a corrupt file). The process must end; nothing is retried.
 	ErrFailed = errors.New("store failed")
@@ -83,20 +86,22 @@ type OutboxEntry struct {
 }
 
 // A Store keeps everything a node must not lose. All methods may be called
-// concurrently. Times are kept to the millisecond, in UTC.
+// concurrently. Times are kept to the millisecond, in UTC. After an error that wraps
+// ErrFailed every method returns it.
 type Store interface {
 	// Commit applies the operations in order, as one transaction, and returns
 	// when it is on stable storage. Each operation's result fields are then
 	// set. An operation that is refused (name taken, mailbox full, …) says so in its
 	// result and does not disturb the others; an error means that
-	// nothing of the batch was done, or, with ErrFailed, that nobody knows.
+	// nothing of the batch was done, or, with ErrFailed, that nobody knows. When Commit
+	// has begun it does not look at ctx any more; it keeps nothing of the batch.
 	Commit(ctx context.Context, batch []Op) error
 
 	// User returns the account of that name, deleted ones too, or ErrNotFound.
 	User(ctx context.Context, name tipt.UserName) (User, error)
 	// UserByID is User by number.
 	UserByID(ctx context.Context, id UserID) (User, error)
-	// Users lists accounts by name, those after the given one, at most limit.
+	// Users lists accounts by name, deleted ones too, those after the given one, at most limit.
 	Users(ctx context.Context, after tipt.UserName, limit int) ([]User, error)
 	// Device returns one device of a user, or ErrNotFound.
 	Device(ctx context.Context, user UserID, name string) (Device, error)

@@ -89,7 +89,8 @@ func BenchmarkAppend(b *testing.B) {
 	for _, callers := range []int{1, 64, 512} {
 		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
 			s, users := openBench(b)
-			c := store.NewCommitter(s, store.CommitterOptions{})
+			counted := &countedStore{Store: s}
+			c := store.NewCommitter(counted, store.CommitterOptions{})
 			ctx, cancel := context.WithCancel(b.Context())
 			var wg sync.WaitGroup
 			wg.Go(func() {
@@ -102,8 +103,20 @@ func BenchmarkAppend(b *testing.B) {
 			})
 			cancel()
 			wg.Wait()
+			b.ReportMetric(float64(b.N)/float64(counted.batches), "ops/batch")
 		})
 	}
+}
+
+// A countedStore counts batches.
+type countedStore struct {
+	store.Store
+	batches int
+}
+
+func (s *countedStore) Commit(ctx context.Context, batch []store.Op) error {
+	s.batches++
+	return s.Store.Commit(ctx, batch)
 }
 
 func benchAppend(b *testing.B, callers int, users []store.UserID, body []byte, do func(context.Context, store.Op) error) {

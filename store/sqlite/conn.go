@@ -50,6 +50,14 @@ func openConn(path string, pragmas ...string) (*conn, error) {
 			return nil, errors.Join(fmt.Errorf("%s: %w", p, err), c.close())
 		}
 	}
+	v := make([]driver.Value, 1)
+	_, err = c.one(v, "PRAGMA journal_mode")
+	if err == nil && text(v[0]) != "wal" {
+		err = fmt.Errorf("no write-ahead log on this file system: journal mode is %q", text(v[0]))
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.close())
+	}
 	return c, nil
 }
 

@@ -35,3 +35,20 @@ func classify(err error) error {
 	}
 	return err
 }
+
+var errUnknown = errors.New("unknown operation")
+
+// impossible wraps the error of an operation where the operation itself is to blame.
+func impossible(op store.Op, err error) error {
+	var se *sqlite.Error
+	if errors.As(err, &se) {
+		switch se.Code() & 0xff {
+		case lib.SQLITE_CONSTRAINT, lib.SQLITE_TOOBIG, lib.SQLITE_MISMATCH:
+		default:
+			return err
+		}
+	} else if !errors.Is(err, errUnknown) {
+		return err
+	}
+	return fmt.Errorf("%w: %T: %w", store.ErrImpossible, op, err)
+}

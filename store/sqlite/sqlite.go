@@ -23,13 +23,14 @@ import (
 // readerCount is how many reads go on at the same time.
 const readerCount = 4
 
-const defaultReserve = 64 << 20
+// defaultReserve is what the longest log may have to put into the database, twice.
+const defaultReserve = 2 * checkpointPages * pageSize
 
 // Options of a store. The zero value works.
 type Options struct {
 	// Reserve is how many bytes of the disk are kept free: while fewer are, a
 	// batch that makes the store grow is refused with [store.ErrDiskFull], so that
-	// users can still sign in and take messages. Zero is 64 MiB,
+	// users can still sign in and take messages. Zero is 128 MiB,
 	// negative none. Space within the database that can be used again counts as free.
 	Reserve int64
 	// Logger, where not nil, is told of what no caller learns.

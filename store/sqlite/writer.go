@@ -89,7 +89,7 @@ func (w *writer) transact(batch []store.Op) error {
 	}
 	for _, op := range batch {
 		if err := w.apply(op); err != nil {
-			return err
+			return impossible(op, err)
 		}
 	}
 	if err := w.trim(); err != nil {
@@ -145,7 +145,7 @@ func (w *writer) apply(op store.Op) error {
 	case *store.RemoveOutbox:
 		return w.removeOutbox(o)
 	}
-	return fmt.Errorf("unknown operation %T", op)
+	return errUnknown
 }
 
 // rollback ends a transaction that failed. SQLite has often done so itself.
