@@ -3,7 +3,6 @@ package tipt
 import (
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
@@ -107,8 +106,8 @@ func ParseUserName(s string) (UserName, error) {
 	if name == "" || len(name) > MaxUserNameSize {
 		return "", nameInvalid("has %d bytes, not 1 to %d", len(name), MaxUserNameSize)
 	}
-	if strings.ContainsAny(name, "@/:") || strings.ContainsFunc(name, unicode.IsSpace) {
-		return "", nameInvalid("contains @, /, : or white space")
+	if strings.ContainsAny(name, "@/:") { // the profile itself has no white space
+		return "", nameInvalid("contains @, / or :")
 	}
 	return UserName(name), nil
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/tipt/tipt-go"
 )
 
@@ -174,5 +176,34 @@ func TestOutOfRange(t *testing.T) {
 	var info tipt.GetInfoResponse
 	if err := info.Parse(tipt.GetInfoResponse{}.Append(nil), false); err != nil || !info.Time.Equal(time.UnixMilli(0)) {
 		t.Errorf("the zero time arrives as %v, %v", info.Time, err)
+	}
+}
+
+// TestAppendLeavesOut appends packets with members that their type does not have.
+func TestAppendLeavesOut(t *testing.T) {
+	failed := &tipt.Error{Code: tipt.ErrBusy}
+	body := []byte{0x80}
+	for _, c := range []struct {
+		name       string
+		send, want tipt.Packet
+	}{
+		{"err of a REQUEST", tipt.Packet{Type: tipt.PacketRequest, Code: 3, Body: body, Err: failed}, tipt.Packet{Type: tipt.PacketRequest, Code: 3, Body: body}},
+		{"err of an EVENT", tipt.Packet{Type: tipt.PacketEvent, Code: 3, Err: failed}, tipt.Packet{Type: tipt.PacketEvent, Code: 3}},
+		{"reqt of a RESPONSE", tipt.Packet{Type: tipt.PacketResponse, Code: 3, Body: body}, tipt.Packet{Type: tipt.PacketResponse, Body: body}},
+		{"body beside err", tipt.Packet{Type: tipt.PacketResponse, Body: body, Err: failed}, tipt.Packet{Type: tipt.PacketResponse, Err: failed}},
+	} {
+		for _, rev := range []tipt.Revision{tipt.RevisionSeed, tipt.RevisionDraft} {
+			c.send.Version = tipt.Version
+			c.want.Version = tipt.Version
+			if rev == tipt.RevisionDraft {
+				c.want.Version = "" // the draft's root has none
+			}
+			got, err := tipt.ParsePacket(tipt.AppendPacket(nil, rev, &c.send), rev)
+			if err != nil {
+				t.Errorf("%s, %v: %v", c.name, rev, err)
+			} else if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("%s, %v (-want +got):\n%s", c.name, rev, diff)
+			}
+		}
 	}
 }

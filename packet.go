@@ -138,14 +138,10 @@ func readVersion(m *msgpack.Map) (version string, isNewer bool) {
 	if m.Err() != nil || string(s) == Version {
 		return Version, false
 	}
-	if len(s) > MaxVersionSize {
-		m.Fail(fmt.Sprintf("%d bytes", len(s)), fmt.Sprintf("at most %d", MaxVersionSize))
-		return "", false
-	}
 	version = string(s)
 	v, err := ParseVersion(version)
 	if err != nil {
-		m.Fail(fmt.Sprintf("%q", version), "a semantic version")
+		m.Fail(fmt.Sprintf("%.32q of %d bytes", version, len(version)), fmt.Sprintf("a semantic version of at most %d", MaxVersionSize))
 		return "", false
 	}
 	return version, newer(v)
