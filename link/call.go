@@ -209,7 +209,6 @@ func (l *Link) refuseWaitingLocked() {
 		pong <- ErrClosed
 	}
 	l.pongs = nil
-	l.room = nil
 }
 
 // giveUp ends the interest in a call. It reports false when its done has run or

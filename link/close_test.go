@@ -202,7 +202,7 @@ func TestPeerReadsSlowly(t *testing.T) {
 			got += n
 			time.Sleep(20 * time.Second)
 		}
-		if err != io.EOF || got < 2_000_000 {
+		if !errors.Is(err, io.EOF) || got < 2_000_000 {
 			t.Fatalf("%d bytes, then %v", got, err)
 		}
 		peer.send(t, response(0, nil))

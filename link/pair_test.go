@@ -127,8 +127,10 @@ var echo = handler{request: func(r *link.Request) { r.Reply(r.Body) }}
 
 // body returns the map {"n": n, "pad": size bytes}.
 func body(n, size int) []byte {
-	b := []byte{0x82, 0xa1, 'n', 0xcd, byte(n >> 8), byte(n), 0xa3, 'p', 'a', 'd', 0xc6,
-		byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size)}
+	b := []byte{
+		0x82, 0xa1, 'n', 0xcd, byte(n >> 8), byte(n), 0xa3, 'p', 'a', 'd', 0xc6,
+		byte(size >> 24), byte(size >> 16), byte(size >> 8), byte(size),
+	}
 	return append(b, make([]byte, size)...)
 }
 

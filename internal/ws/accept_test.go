@@ -61,7 +61,11 @@ func (n *node) connect(t testing.TB, b string) (net.Conn, *bufio.Reader) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { nc.Close() })
+	t.Cleanup(func() {
+		if err := nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			t.Logf("close: %v", err) // the node may have cut it
+		}
+	})
 	if _, err := nc.Write([]byte(b)); err != nil {
 		t.Fatal(err)
 	}

@@ -124,7 +124,9 @@ func TestDialContext(t *testing.T) {
 		t.Errorf("after the end of Dial's context: %v", err)
 	}
 	l.CloseNow()
-	<-ended
+	if err := <-ended; !errors.Is(err, link.ErrClosed) {
+		t.Errorf("Run: %v", err)
+	}
 }
 
 func TestDialContextEnds(t *testing.T) {
