@@ -214,7 +214,7 @@ func appendAEAD(b []byte, suite packet.CipherSuite, key, header, plaintext []byt
 	b = appendHeader(b, typeEncrypted, aeadBodySize(len(header)+len(plaintext)))
 	start := len(b)
 	b = append(b, 2, byte(suite.Cipher), byte(suite.Mode), chunkOctet)
-	b = b[:start+aeadHeaderSize]
+	b = append(b, make([]byte, aeadHeaderSize-4)...)
 	rand.Read(b[start+4:])
 	c, err := newChunkCipher(b[start:], key)
 	if err != nil {

@@ -120,7 +120,11 @@ func TestNodeKeyAppend(t *testing.T) {
 	if !bytes.Equal(again.Append(nil), secret) {
 		t.Error("secret changed")
 	}
+	want := bytes.Clone(secret)
 	clear(secret)
+	if !bytes.Equal(again.Append(nil), want) {
+		t.Error("the key keeps the memory that it was read from")
+	}
 	if got, err := again.Open(msg, testTime); err != nil || string(got) != "hello" {
 		t.Errorf("the key read again opens to %q, %v", got, err)
 	}
@@ -179,6 +183,14 @@ func TestParseNodeKeyRefuses(t *testing.T) {
 		})},
 		{"subkey of another kind", "neither Curve25519 nor ML-KEM", change(func(e *openpgp.Entity) error {
 			return e.AddEncryptionSubkey(&packet.Config{Algorithm: packet.PubKeyAlgoECDH, Curve: packet.CurveNistP256})
+		})},
+		{"certificate too long", "certificate of ", change(func(e *openpgp.Entity) error {
+			for range 6 {
+				if err := e.AddEncryptionSubkey(&packet.Config{Algorithm: packet.PubKeyAlgoMlkem768X25519}); err != nil {
+					return err
+				}
+			}
+			return nil
 		})},
 		{"bad self-signature", "no primary identity", forged},
 	} {

@@ -329,12 +329,16 @@ func TestOpenWithOldSubkey(t *testing.T) {
 		c.Time = func() time.Time { return testTime.Add(5 * day) }
 		return e.Subkeys[0].Revoke(packet.KeySuperseded, "", c)
 	})
-	expired := changeKey(t, old, func(e *openpgp.Entity, c *packet.Config) error {
-		binding := e.Subkeys[0].Bindings[0].Packet
-		lifetime := uint32(5 * day / time.Second)
-		binding.KeyLifetimeSecs = &lifetime
-		return binding.SignKey(e.Subkeys[0].PublicKey, e.PrivateKey, c)
-	})
+	expire := func(after time.Duration) func(*openpgp.Entity, *packet.Config) error {
+		return func(e *openpgp.Entity, c *packet.Config) error {
+			binding := e.Subkeys[0].Bindings[0].Packet
+			lifetime := uint32(after / time.Second)
+			binding.KeyLifetimeSecs = &lifetime
+			return binding.SignKey(e.Subkeys[0].PublicKey, e.PrivateKey, c)
+		}
+	}
+	expired := changeKey(t, old, expire(5*day))
+	both := changeKey(t, revoked, expire(10*day))
 	for _, tt := range []struct {
 		name  string
 		key   *NodeKey
@@ -348,6 +352,8 @@ func TestOpenWithOldSubkey(t *testing.T) {
 		{"expired, before", expired, 4 * day, nil},
 		{"expired, 30 days less a second", expired, 35*day - time.Second, nil},
 		{"expired, 30 days", expired, 35 * day, ErrCannotOpen},
+		{"revoked before it expires, 30 days less a second", both, 35*day - time.Second, nil},
+		{"revoked before it expires, 30 days", both, 35 * day, ErrCannotOpen},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := tt.key.Open(msg, testTime.Add(tt.after))

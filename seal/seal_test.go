@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -126,6 +127,46 @@ func TestSealToNewestSubkey(t *testing.T) {
 		}
 		if len(e.keys) != 1 || !e.keys[0].isFor(tt.want) {
 			t.Errorf("at %v: session keys %+v", tt.at, e.keys)
+		}
+	}
+}
+
+// An ML-KEM subkey comes before any other, wherever it stands and however old.
+func TestSealPrefersMLKEM(t *testing.T) {
+	last := withMLKEM(t, newTestKey(t))
+	first := changeKey(t, last, func(e *openpgp.Entity, _ *packet.Config) error {
+		slices.Reverse(e.Subkeys)
+		return nil
+	})
+	for name, k := range map[string]*NodeKey{"last": last, "first": first} {
+		e, err := parseEnvelope(mustSeal(t, certificateOf(t, k), []byte("hello")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := packet.PublicKeyAlgorithm(e.keys[0].fields[0]); got != packet.PubKeyAlgoMlkem768X25519 {
+			t.Errorf("%s: sealed to a key of algorithm %d", name, got)
+		}
+	}
+}
+
+// The random part of encrypted packets is what makes them differ under one key.
+func TestEncryptedPacketsDiffer(t *testing.T) {
+	seen := make(map[string]bool)
+	for range 2 {
+		v1, err := appendMDC(nil, testSessionKey, nil, []byte("hello"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		suite := packet.CipherSuite{Cipher: packet.CipherAES256, Mode: packet.AEADModeGCM}
+		v2, err := appendAEAD(nil, suite, testSessionKey, nil, []byte("hello"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range [][]byte{v1, v2} {
+			if seen[string(b)] {
+				t.Errorf("twice % x", b)
+			}
+			seen[string(b)] = true
 		}
 	}
 }
