@@ -49,6 +49,9 @@ func TestAllocations(t *testing.T) {
 			{"append a FORWARD where there is room", 0, func() { _ = f.Append(room) }},
 			{"append a failed response where there is room", 0, func() { _ = tipt.AppendPacket(room, tipt.RevisionSeed, &failed) }},
 		} {
+			if raceDetector && c.want > 0 {
+				c.want++ // slices.Grow allocates twice under it
+			}
 			if got := testing.AllocsPerRun(100, c.f); got > c.want {
 				t.Errorf("%d bytes: %s: %v allocations, want %v", size, c.name, got, c.want)
 			}
@@ -112,7 +115,7 @@ func TestHostileAllocation(t *testing.T) {
 	}
 	zeros := make([]byte, 140_000)
 
-	for name, b := range map[string][]byte{
+	packets := map[string][]byte{
 		"map of 65,535 keys":                      packet("body", append([]byte("\x81\xa1k"), keys(65_535)...)),
 		"map of 65,535 keys, unknown":             packet("later", keys(65_535)),
 		"map of 4,000 keys":                       packet("later", keys(4_000)),
@@ -120,24 +123,26 @@ func TestHostileAllocation(t *testing.T) {
 		"map of 16 keys":                          packet("later", keys(16)),
 		"20,000 maps":                             packet("later", many),
 		"claims of 65,535 entries with nothing":   packet("later", []byte("\xde\xff\xff")),
+		"claims of 65,535 entries, one byte each": packet("later", append([]byte("\xde\xff\xff\xa1k"), zeros[:65_600]...)),
 		"claims of 65,535 entries, nested":        packet("later", nested("\xde\xff\xff\xa1k", 3, zeros)),
 		"claims of 65,535 entries, nested first":  append(nested("\xde\xff\xff\xa1k", 4, zeros), zeros...),
-		"claims of 65,535 entries, one byte each": packet("later", append([]byte("\xde\xff\xff\xa1k"), zeros[:65_600]...)),
 		"arrays that claim 65,535, nested":        packet("later", nested("\xdc\xff\xff", 3, zeros)),
 		"a long unknown key":                      packet(strings.Repeat("\x00", 255), []byte("\xc1")),
 		"long keys, nested":                       packet("body", nested("\x81\xd9\xff"+strings.Repeat("\x01", 255), 3, []byte("\xc1"))),
-		"65,535 devices":                          devices(65_535, "\x83\xa3dev\xa0\xa4seen\x00\xa2on\xc2"),
-		"65,535 devices with names":               devices(65_535, "\x83\xa3dev\xa2ab\xa4seen\x00\xa2on\xc2"),
-		"65,535 elements that are none":           devices(65_535, "\xc0"),
-		"devices of unknown keys":                 devices(2_000, "\x84\xa3dev\xa0\xa4seen\x00\xa2on\xc2\xa1x\xc0"),
-	} {
+	}
+	for name, b := range packets {
 		t.Run(name, func(t *testing.T) {
 			checkAllocation(t, len(b), func() { _, _ = tipt.ParsePacket(b, tipt.RevisionSeed) })
-			for name, parse := range codecs {
-				t.Run(name, func(t *testing.T) {
-					checkAllocation(t, len(b), func() { _, _ = parse(b, true) })
-				})
-			}
+		})
+	}
+	for name, b := range map[string][]byte{
+		"65,535 devices":                devices(65_535, "\x83\xa3dev\xa0\xa4seen\x00\xa2on\xc2"),
+		"65,535 devices with names":     devices(65_535, "\x83\xa3dev\xa2ab\xa4seen\x00\xa2on\xc2"),
+		"65,535 elements that are none": devices(65_535, "\xc0"),
+		"devices with unknown keys":     devices(2_000, "\x84\xa3dev\xa0\xa4seen\x00\xa2on\xc2\xa1x\xc0"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkAllocation(t, len(b), func() { _ = new(tipt.ListDevicesResponse).Parse(b, true) })
 		})
 	}
 }

@@ -150,7 +150,7 @@ func TestSkimError(t *testing.T) {
 
 // TestSkimMemory skims packets of very different sizes.
 func TestSkimMemory(t *testing.T) {
-	for _, size := range []int{10, 2_000_000} {
+	for _, size := range []int{10, 200_000} {
 		b := append(unhex(t, "83"+x+"dd001e8480"), bytes.Repeat([]byte{0x80}, size)...)
 		r := bytes.NewReader(b)
 		if got := testing.AllocsPerRun(5, func() {

@@ -1,0 +1,5 @@
+//go:build !race
+
+package tipt_test
+
+const raceDetector = false
