@@ -150,7 +150,8 @@ type Expire struct {
 
 // AddOutbox accepts a sealed message for another node.
 type AddOutbox struct {
-	Entry OutboxEntry // ID is ignored
+	Entry         OutboxEntry // ID is ignored
+	OnlyDuplicate bool        // add nothing, only look for a duplicate
 
 	// Result
 	ID        int64
@@ -162,7 +163,14 @@ type RetryOutbox struct {
 	ID      int64
 	Next    time.Time
 	Reason  string
-	Unknown bool // its outcome is unknown
+	Code    tipt.ErrorCode
+	Unknown bool // its outcome, or an earlier one's, is unknown
+}
+
+// PauseNode stores the state of a node; one without failures that is not held
+// is forgotten.
+type PauseNode struct {
+	Pause NodePause
 }
 
 // RemoveOutbox removes an entry, delivered or returned; Return, where not nil,
@@ -193,3 +201,4 @@ func (o *Expire) Size() int       { return rowSize }
 func (o *AddOutbox) Size() int    { return rowSize + len(o.Entry.Sealed) }
 func (o *RetryOutbox) Size() int  { return rowSize + len(o.Reason) }
 func (o *RemoveOutbox) Size() int { return rowSize }
+func (o *PauseNode) Size() int    { return rowSize + len(o.Pause.Reason) }

@@ -80,9 +80,30 @@ type OutboxEntry struct {
 	Sealed   []byte
 	Created  time.Time
 	Attempts int
+	Next     time.Time      // not tried before
+	Reason   string         // of the last failure, in words
+	Code     tipt.ErrorCode // of the last failure; zero before the first
+	Unknown  bool           // an earlier attempt's outcome is unknown
+}
+
+// An OutboxQueue sums up what one user has for one node. Next and Reason are
+// those of its first entry.
+type OutboxQueue struct {
+	Node    tipt.NodeName
+	User    UserID
+	Entries int
+	Bytes   int64 // of Sealed
+	Next    time.Time
+	Reason  string
+}
+
+// A NodePause is the state of a node that failed, or that the operator holds.
+type NodePause struct {
+	Node     tipt.NodeName
+	Attempts int       // failed since the last success
 	Next     time.Time // not tried before
 	Reason   string    // of the last failure, in words
-	Unknown  bool      // an earlier attempt's outcome is unknown
+	Held     bool      // not tried at all
 }
 
 // A Store keeps everything a node must not lose. All methods may be called
@@ -112,8 +133,14 @@ type Store interface {
 	// Messages returns the entries of a mailbox with a Seq above after, in order,
 	// at most limit and, but for the first, at most maxBytes of Body together.
 	Messages(ctx context.Context, user UserID, after int64, limit, maxBytes int) ([]Message, error)
-	// Outbox returns up to limit entries that are due at now, in order of ID.
-	Outbox(ctx context.Context, now time.Time, limit int) ([]OutboxEntry, error)
+	// OutboxQueues sums up the outbox, in no particular order.
+	OutboxQueues(ctx context.Context) ([]OutboxQueue, error)
+	// OutboxHead returns the first entry, by ID, that a user has for a node, or ErrNotFound.
+	OutboxHead(ctx context.Context, node tipt.NodeName, user UserID) (OutboxEntry, error)
+	// OutboxOlder returns up to limit entries created before a time, in order of ID.
+	OutboxOlder(ctx context.Context, than time.Time, limit int) ([]OutboxEntry, error)
+	// NodePauses returns the pauses that PauseNode stored, in no particular order.
+	NodePauses(ctx context.Context) ([]NodePause, error)
 
 	// Close releases the store. Committed batches are already on the disk.
 	Close() error

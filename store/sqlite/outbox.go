@@ -25,19 +25,50 @@ func (w *writer) addOutbox(o *store.AddOutbox) error {
 			return nil
 		}
 	}
+	if o.OnlyDuplicate {
+		return nil
+	}
 	large, err := w.addBody(e.Sealed)
 	if err != nil {
 		return err
 	}
-	o.ID, err = w.c.insert(`INSERT INTO outbox (user, node, ref, created, attempts, next, reason, unknown, large)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		int64(e.User), string(e.Node), ref, e.Created.UnixMilli(), int64(e.Attempts), e.Next.UnixMilli(), e.Reason, flag(e.Unknown), large)
+	o.ID, err = w.c.insert(`INSERT INTO outbox (user, node, ref, created, attempts, next, reason, code, unknown, size, large)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		int64(e.User), string(e.Node), ref, e.Created.UnixMilli(), int64(e.Attempts), milli(e.Next), e.Reason, int64(e.Code),
+		flag(e.Unknown), int64(len(e.Sealed)), large)
 	return err
 }
 
+// milli is a time as it is stored. The zero time is 0.
+func milli(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// timeOrZero undoes milli.
+func timeOrZero(v driver.Value) time.Time {
+	if integer(v) == 0 {
+		return time.Time{}
+	}
+	return timeOf(v)
+}
+
 func (w *writer) retryOutbox(o *store.RetryOutbox) error {
-	_, err := w.c.exec("UPDATE outbox SET attempts = attempts + 1, next = ?, reason = ?, unknown = ? WHERE id = ?",
-		o.Next.UnixMilli(), o.Reason, flag(o.Unknown), o.ID)
+	_, err := w.c.exec("UPDATE outbox SET attempts = attempts + 1, next = ?, reason = ?, code = ?, unknown = ? WHERE id = ?",
+		milli(o.Next), o.Reason, int64(o.Code), flag(o.Unknown), o.ID)
+	return err
+}
+
+func (w *writer) pauseNode(o *store.PauseNode) error {
+	p := &o.Pause
+	if p.Attempts == 0 && !p.Held {
+		_, err := w.c.exec("DELETE FROM pauses WHERE node = ?", string(p.Node))
+		return err
+	}
+	_, err := w.c.exec("INSERT OR REPLACE INTO pauses (node, attempts, next, reason, held) VALUES (?, ?, ?, ?, ?)",
+		string(p.Node), int64(p.Attempts), milli(p.Next), p.Reason, flag(p.Held))
 	return err
 }
 
@@ -62,32 +93,85 @@ func (w *writer) removeOutbox(o *store.RemoveOutbox) error {
 	return w.append(o.Return)
 }
 
-// Outbox implements [store.Store].
-func (s *Store) Outbox(ctx context.Context, now time.Time, limit int) ([]store.OutboxEntry, error) {
+// OutboxQueues implements [store.Store].
+func (s *Store) OutboxQueues(ctx context.Context) (queues []store.OutboxQueue, err error) {
+	err = s.read(ctx, "summing up the outbox", func(c *conn) error {
+		// With min(id), next and reason are of that row.
+		return c.query(7, func(v []driver.Value) bool {
+			queues = append(queues, store.OutboxQueue{
+				Node:    tipt.NodeName(text(v[0])),
+				User:    store.UserID(integer(v[1])),
+				Entries: int(integer(v[2])),
+				Bytes:   integer(v[3]),
+				Next:    timeOrZero(v[4]),
+				Reason:  text(v[5]),
+			})
+			return true
+		}, "SELECT node, user, count(*), sum(size), next, reason, min(id) FROM outbox GROUP BY node, user")
+	})
+	return queues, err
+}
+
+// OutboxHead implements [store.Store].
+func (s *Store) OutboxHead(ctx context.Context, node tipt.NodeName, user store.UserID) (store.OutboxEntry, error) {
+	entries, err := s.outbox(ctx, "WHERE o.node = ? AND o.user = ? ORDER BY o.id LIMIT 1", string(node), int64(user))
+	if err == nil && len(entries) == 0 {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return store.OutboxEntry{}, err
+	}
+	return entries[0], nil
+}
+
+// OutboxOlder implements [store.Store].
+func (s *Store) OutboxOlder(ctx context.Context, than time.Time, limit int) ([]store.OutboxEntry, error) {
+	// The + keeps SQLite from walking all ids in order to spare itself a sort.
+	return s.outbox(ctx, "WHERE o.created < ? ORDER BY +o.id LIMIT ?", than.UnixMilli(), int64(limit))
+}
+
+// NodePauses implements [store.Store].
+func (s *Store) NodePauses(ctx context.Context) (pauses []store.NodePause, err error) {
+	err = s.read(ctx, "reading the pauses of nodes", func(c *conn) error {
+		return c.query(5, func(v []driver.Value) bool {
+			pauses = append(pauses, store.NodePause{
+				Node:     tipt.NodeName(text(v[0])),
+				Attempts: int(integer(v[1])),
+				Next:     timeOrZero(v[2]),
+				Reason:   text(v[3]),
+				Held:     integer(v[4]) != 0,
+			})
+			return true
+		}, "SELECT node, attempts, next, reason, held FROM pauses")
+	})
+	return pauses, err
+}
+
+func (s *Store) outbox(ctx context.Context, which string, args ...any) ([]store.OutboxEntry, error) {
 	var entries []store.OutboxEntry
 	err := s.read(ctx, "reading the outbox", func(c *conn) error {
 		var files []int64 // ids of the entries' files, 0 for none
-		if err := c.query(11, func(v []driver.Value) bool {
+		if err := c.query(12, func(v []driver.Value) bool {
 			e := store.OutboxEntry{
 				ID:       integer(v[0]),
 				User:     store.UserID(integer(v[1])),
 				Node:     tipt.NodeName(text(v[2])),
 				Created:  timeOf(v[4]),
 				Attempts: int(integer(v[5])),
-				Next:     timeOf(v[6]),
+				Next:     timeOrZero(v[6]),
 				Reason:   text(v[7]),
-				Unknown:  integer(v[8]) != 0,
-				Sealed:   blob(v[10]),
+				Code:     tipt.ErrorCode(integer(v[8])),
+				Unknown:  integer(v[9]) != 0,
+				Sealed:   blob(v[11]),
 			}
 			if ref := blob(v[3]); ref != nil {
 				e.Ref = (*tipt.MessageID)(ref)
 			}
 			entries = append(entries, e)
-			files = append(files, file(v[9], v[10]))
+			files = append(files, file(v[10], v[11]))
 			return true
-		}, `SELECT o.id, o.user, o.node, o.ref, o.created, o.attempts, o.next, o.reason, o.unknown, o.large, b.body
-			FROM outbox o LEFT JOIN bodies b ON b.id = o.large WHERE o.next <= ? ORDER BY o.id LIMIT ?`,
-			now.UnixMilli(), int64(limit)); err != nil {
+		}, `SELECT o.id, o.user, o.node, o.ref, o.created, o.attempts, o.next, o.reason, o.code, o.unknown, o.large, b.body
+			FROM outbox o LEFT JOIN bodies b ON b.id = o.large `+which, args...); err != nil {
 			return err
 		}
 		var err error

@@ -89,10 +89,23 @@ CREATE TABLE outbox (
 	attempts INTEGER NOT NULL,
 	next     INTEGER NOT NULL,
 	reason   TEXT NOT NULL,
+	code     INTEGER NOT NULL,
 	unknown  INTEGER NOT NULL,
-	large    INTEGER NOT NULL -- the sealed message's id in bodies or files
+	size     INTEGER NOT NULL, -- of the sealed message
+	large    INTEGER NOT NULL  -- its id in bodies or files
 ) STRICT;
 CREATE UNIQUE INDEX outbox_ref ON outbox (user, node, ref) WHERE ref IS NOT NULL;
+CREATE INDEX outbox_queue ON outbox (node, user, id);
+CREATE INDEX outbox_created ON outbox (created);
+
+-- Nodes that failed, or that the operator holds.
+CREATE TABLE pauses (
+	node     TEXT PRIMARY KEY,
+	attempts INTEGER NOT NULL,
+	next     INTEGER NOT NULL,
+	reason   TEXT NOT NULL,
+	held     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 `,
 }
 

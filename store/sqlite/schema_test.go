@@ -124,7 +124,7 @@ func TestQueryPlans(t *testing.T) {
 		&store.Take{User: id, Device: "b", Seq: 2}, full,
 		&store.RemoveDevice{User: id, Device: "c"},
 		&store.SetPassword{User: id}, &store.SetDisabled{User: id}, &store.SetKey{User: id},
-		add, &store.RetryOutbox{ID: 1},
+		add, &store.RetryOutbox{ID: 1}, &store.PauseNode{Pause: store.NodePause{Node: "a.example", Held: true}},
 	)
 	if full.Outcome != store.Stored {
 		t.Fatalf("outcome of a message to a full mailbox is %d", full.Outcome)
@@ -141,7 +141,10 @@ func TestQueryPlans(t *testing.T) {
 		func() error { _, err := s.Users(t.Context(), "", 10); return err },
 		func() error { _, err := s.Devices(t.Context(), id); return err },
 		func() error { _, err := s.Messages(t.Context(), id, 0, 10, 1000); return err },
-		func() error { _, err := s.Outbox(t.Context(), time.Now(), 10); return err },
+		func() error { _, err := s.OutboxQueues(t.Context()); return err },
+		func() error { _, err := s.OutboxHead(t.Context(), "a.example", id); return err },
+		func() error { _, err := s.OutboxOlder(t.Context(), time.Now(), 10); return err },
+		func() error { _, err := s.NodePauses(t.Context()); return err },
 	} {
 		if err := read(); err != nil {
 			t.Fatal(err)
@@ -150,10 +153,11 @@ func TestQueryPlans(t *testing.T) {
 	run(&store.RemoveOutbox{ID: add.ID}, &store.DeleteUser{User: id})
 
 	scans := map[string]bool{
-		"SCAN files":        true, // when the store is opened
-		"SCAN o":            true, // the outbox, in order of its ids
-		"SCAN (subquery-1)": true, // of a few messages
-		"SCAN CONSTANT ROW": true,
+		"SCAN outbox USING INDEX outbox_queue": true, // when the node starts
+		"SCAN files":                           true, // when the store is opened
+		"SCAN pauses":                          true, // when the node starts
+		"SCAN (subquery-1)":                    true, // of a few messages
+		"SCAN CONSTANT ROW":                    true,
 	}
 	conns := []*conn{}
 	w := <-s.writer
@@ -174,7 +178,7 @@ func TestQueryPlans(t *testing.T) {
 					t.Errorf("%s\n\t%s", sql, plan)
 				}
 				return true
-			}, "EXPLAIN QUERY PLAN "+sql, make([]any, 10)...); err != nil {
+			}, "EXPLAIN QUERY PLAN "+sql, make([]any, 11)...); err != nil {
 				t.Errorf("%s: %v", sql, err)
 			}
 		}

@@ -142,6 +142,8 @@ func (w *writer) apply(op store.Op) error {
 		return w.addOutbox(o)
 	case *store.RetryOutbox:
 		return w.retryOutbox(o)
+	case *store.PauseNode:
+		return w.pauseNode(o)
 	case *store.RemoveOutbox:
 		return w.removeOutbox(o)
 	}

@@ -91,7 +91,7 @@ func (f *fixture) snapshot() snapshot {
 		}
 		sn.Messages[u.ID] = f.messages(u.ID, 0)
 	}
-	sn.Outbox = f.outbox(f.now.Add(365*24*time.Hour), 1000)
+	sn.Outbox = f.outbox()
 	for i := range 256 {
 		err := f.store().Invite(f.Context(), [32]byte{byte(i)})
 		if err == nil {

@@ -1,15 +1,19 @@
 package storetest
 
 import (
+	"cmp"
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/store"
 )
 
-func (f *fixture) outbox(now time.Time, limit int) []store.OutboxEntry {
+// outbox returns the whole outbox.
+func (f *fixture) outbox() []store.OutboxEntry {
 	f.Helper()
-	entries, err := f.store().Outbox(f.Context(), now, limit)
+	entries, err := f.store().OutboxOlder(f.Context(), f.now.Add(365*24*time.Hour), 1000)
 	if err != nil {
 		f.Fatalf("outbox: %v", err)
 	}
@@ -17,12 +21,13 @@ func (f *fixture) outbox(now time.Time, limit int) []store.OutboxEntry {
 }
 
 func testOutbox(f *fixture) {
-	user := f.user("alice")
+	user, other := f.user("alice"), f.user("bob")
 	ref := tipt.MessageID{1}
 	want := []store.OutboxEntry{
-		{User: user, Node: "a.example", Ref: &ref, Sealed: []byte("one"), Created: f.now, Next: f.now},
-		{User: user, Node: "b.example", Sealed: body(2, 500_000), Created: f.now, Next: f.now.Add(time.Hour), Attempts: 3, Reason: "no route", Unknown: true},
-		{User: user, Node: "a.example", Sealed: []byte("three"), Created: f.now, Next: f.now},
+		{User: user, Node: "a.example", Ref: &ref, Sealed: []byte("one"), Created: f.now},
+		{User: user, Node: "b.example", Sealed: body(2, 500_000), Created: f.now.Add(time.Minute), Next: f.now.Add(time.Hour), Attempts: 3, Reason: "no route", Code: tipt.ErrNodeTimeout, Unknown: true},
+		{User: user, Node: "a.example", Sealed: []byte("three"), Created: f.now.Add(2 * time.Minute)},
+		{User: other, Node: "a.example", Sealed: []byte("four"), Created: f.now.Add(3 * time.Minute)},
 	}
 	for i := range want {
 		o := &store.AddOutbox{Entry: want[i]}
@@ -33,37 +38,89 @@ func testOutbox(f *fixture) {
 		}
 		want[i].ID = o.ID
 	}
-	f.want("due at once", f.outbox(f.now, 10), []store.OutboxEntry{want[0], want[2]})
-	f.want("the first of them", f.outbox(f.now, 1), want[:1])
-	f.want("nothing is due before", f.outbox(f.now.Add(-time.Millisecond), 10), []store.OutboxEntry{})
 	f.reopen()
-	f.want("all, after an hour", f.outbox(f.now.Add(time.Hour), 10), want)
-
+	f.want("all", f.outbox(), want)
+	older, err := f.store().OutboxOlder(f.Context(), f.now.Add(2*time.Minute), 10)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.want("those created before", older, want[:2])
+	if older, err = f.store().OutboxOlder(f.Context(), f.now.Add(time.Hour), 1); err != nil {
+		f.Fatal(err)
+	}
+	f.want("the oldest", older, want[:1])
+	f.wantHead("a.example", user, want[0])
+	f.wantHead("b.example", user, want[1])
+	f.wantHead("a.example", other, want[3])
+	if _, err := f.store().OutboxHead(f.Context(), "b.example", other); !errors.Is(err, store.ErrNotFound) {
+		f.Errorf("head of nothing: %v", err)
+	}
 	next := f.now.Add(time.Minute)
 	f.commit(
-		&store.RetryOutbox{ID: want[0].ID, Next: next, Reason: "503", Unknown: true},
-		&store.RetryOutbox{ID: want[2].ID + 100, Next: next},
+		&store.RetryOutbox{ID: want[0].ID, Next: next, Reason: "503", Code: tipt.ErrNodeUnreachable, Unknown: true},
+		&store.RetryOutbox{ID: want[3].ID + 100, Next: next},
 	)
-	want[0].Attempts, want[0].Next, want[0].Reason, want[0].Unknown = 1, next, "503", true
-	f.want("one is put off", f.outbox(f.now, 10), want[2:])
-	f.want("it is due again", f.outbox(next, 10), []store.OutboxEntry{want[0], want[2]})
+	want[0].Attempts, want[0].Next, want[0].Reason, want[0].Code, want[0].Unknown = 1, next, "503", tipt.ErrNodeUnreachable, true
+	f.wantHead("a.example", user, want[0])
+	queues, err := f.store().OutboxQueues(f.Context())
+	if err != nil {
+		f.Fatal(err)
+	}
+	slices.SortFunc(queues, func(a, b store.OutboxQueue) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.User, b.User))
+	})
+	f.want("queues", queues, []store.OutboxQueue{
+		{Node: "a.example", User: user, Entries: 2, Bytes: 8, Next: next, Reason: "503"},
+		{Node: "a.example", User: other, Entries: 1, Bytes: 4},
+		{Node: "b.example", User: user, Entries: 1, Bytes: 500_000, Next: f.now.Add(time.Hour), Reason: "no route"},
+	})
 
-	remove := &store.RemoveOutbox{ID: want[1].ID}
-	again := &store.RemoveOutbox{ID: want[1].ID}
+	remove := &store.RemoveOutbox{ID: want[0].ID}
+	again := &store.RemoveOutbox{ID: want[0].ID}
 	f.commit(remove, again)
 	if remove.Gone || !again.Gone {
 		f.Errorf("removed: %+v, again: %+v", remove, again)
 	}
+	f.wantHead("a.example", user, want[2])
 	f.commit(&store.DeleteUser{User: user})
 	f.reopen()
-	f.want("a deleted user's is still sent", f.outbox(f.now.Add(time.Hour), 10), []store.OutboxEntry{want[0], want[2]})
+	f.want("a deleted user's is still sent", f.outbox(), want[1:])
 
-	f.commit(&store.RemoveOutbox{ID: want[2].ID})
-	o := &store.AddOutbox{Entry: want[2]}
+	f.commit(&store.RemoveOutbox{ID: want[3].ID})
+	o := &store.AddOutbox{Entry: want[3]}
 	f.commit(o)
-	if o.ID <= want[2].ID {
-		f.Errorf("id %d came after %d", o.ID, want[2].ID)
+	if o.ID <= want[3].ID {
+		f.Errorf("id %d came after %d", o.ID, want[3].ID)
 	}
+}
+
+func (f *fixture) wantHead(node tipt.NodeName, user store.UserID, want store.OutboxEntry) {
+	f.Helper()
+	head, err := f.store().OutboxHead(f.Context(), node, user)
+	if err != nil {
+		f.Fatalf("head of the queue to %s: %v", node, err)
+	}
+	f.want("head of the queue to "+string(node), head, want)
+}
+
+func testNodePauses(f *fixture) {
+	a := store.NodePause{Node: "a.example", Attempts: 2, Next: f.now.Add(time.Hour), Reason: "no route"}
+	b := store.NodePause{Node: "b.example", Held: true}
+	f.commit(&store.PauseNode{Pause: store.NodePause{Node: "a.example", Attempts: 1}}, &store.PauseNode{Pause: b}, &store.PauseNode{Pause: a})
+	f.reopen()
+	f.wantPauses(a, b)
+	f.commit(&store.PauseNode{Pause: store.NodePause{Node: "a.example", Reason: "none"}}, &store.PauseNode{Pause: store.NodePause{Node: "c.example"}})
+	f.wantPauses(b)
+}
+
+func (f *fixture) wantPauses(want ...store.NodePause) {
+	f.Helper()
+	pauses, err := f.store().NodePauses(f.Context())
+	if err != nil {
+		f.Fatal(err)
+	}
+	slices.SortFunc(pauses, func(a, b store.NodePause) int { return cmp.Compare(a.Node, b.Node) })
+	f.want("pauses", pauses, want)
 }
 
 func testOutboxRefs(f *fixture) {
@@ -98,8 +155,14 @@ func testOutboxRefs(f *fixture) {
 	if o := add(user, "a.example", &r1); !o.Duplicate {
 		f.Errorf("reopened: %+v", o)
 	}
-	if n := len(f.outbox(f.now, 100)); n != 6 {
+	if n := len(f.outbox()); n != 6 {
 		f.Errorf("the outbox holds %d entries, want 6", n)
+	}
+	only := &store.AddOutbox{Entry: store.OutboxEntry{User: user, Node: "a.example", Ref: &r1, Created: f.now}, OnlyDuplicate: true}
+	none := &store.AddOutbox{Entry: store.OutboxEntry{User: user, Node: "c.example", Ref: &r1, Created: f.now}, OnlyDuplicate: true}
+	f.commit(only, none)
+	if !only.Duplicate || none.Duplicate || len(f.outbox()) != 6 {
+		f.Errorf("looking for a duplicate: %+v, %+v", only, none)
 	}
 	f.commit(&store.RemoveOutbox{ID: first.ID})
 	if o := add(user, "a.example", &r1); o.Duplicate {
@@ -134,7 +197,7 @@ func testOutboxReturn(f *fixture) {
 	if o.Gone || o.Return.Outcome != store.NoUser {
 		f.Errorf("return to a deleted user: %+v, %+v", o, o.Return)
 	}
-	if entries := f.outbox(f.now, 10); len(entries) != 0 {
+	if entries := f.outbox(); len(entries) != 0 {
 		f.Errorf("the outbox still holds %v", entries)
 	}
 }

@@ -58,6 +58,7 @@ func Test(t *testing.T, open Open) {
 		{"ExpireDeleted", testExpireDeleted},
 		{"Outbox", testOutbox},
 		{"OutboxRefs", testOutboxRefs},
+		{"NodePauses", testNodePauses},
 		{"OutboxReturn", testOutboxReturn},
 		{"Batch", testBatch},
 		{"Reopen", testReopen},
