@@ -85,7 +85,20 @@ func TestSendFails(t *testing.T) {
 			if !errors.Is(err, tipt.ErrTooLarge) {
 				t.Errorf("Send: %v, want %v", err, tipt.ErrTooLarge)
 			}
+			n.wantNothing()
 		})
+	})
+}
+
+func TestSendRefusesWhatIsNoText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode(t)
+		c := signedIn(t, n, nil)
+		defer c.Close()
+		if err := c.Send(t.Context(), Outgoing{To: bob, Text: "caf\xe9"}); err == nil {
+			t.Error("a text that is not UTF-8 is sent")
+		}
+		n.wantNothing()
 	})
 }
 

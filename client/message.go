@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/seal"
@@ -14,7 +15,7 @@ import (
 // An Outgoing is a message to be sent.
 type Outgoing struct {
 	To   tipt.Address
-	Text string
+	Text string // UTF-8
 	Body []byte // in place of Text: content of the program's own, at most 1,990,000 bytes
 
 	// ID tells the message from all others. Zero makes Send take a new one. A
@@ -46,6 +47,9 @@ func (c *Client) send(ctx context.Context, m Outgoing) error {
 	defer cancel()
 	body := m.Body
 	if body == nil {
+		if !utf8.ValidString(m.Text) {
+			return errors.New("the text is not valid UTF-8")
+		}
 		body = tipt.Content{Type: tipt.ContentText, Text: &tipt.Text{Text: m.Text, Time: time.Now()}}.Append(nil)
 	}
 	if len(body) > tipt.MaxMessageSize {

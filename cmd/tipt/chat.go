@@ -47,24 +47,25 @@ func (c *chatCmd) Run(ctx context.Context, i *invocation) error {
 	defer cl.Close()
 	chat := &chat{client: cl, me: acc.address, with: with}
 	if term.IsTerminal(int(i.in.Fd())) && term.IsTerminal(int(i.out.Fd())) {
-		err = chat.interactive(ctx, i)
-	} else {
-		lines := bufio.NewScanner(i.lines)
-		lines.Buffer(nil, tipt.MaxMessageSize)
-		chat.readLine = func() (string, error) {
-			if !lines.Scan() {
-				return "", errors.Join(io.EOF, lines.Err())
-			}
+		return chat.interactive(ctx, i)
+	}
+	lines := bufio.NewScanner(i.lines)
+	lines.Buffer(nil, tipt.MaxMessageSize)
+	chat.readLine = func() (string, error) {
+		if lines.Scan() {
 			return lines.Text(), nil
 		}
-		chat.print = func(text string) error {
-			_, err := io.WriteString(i.out, text)
-			return err
+		if err := lines.Err(); err != nil {
+			return "", fmt.Errorf("read standard input: %w", err)
 		}
-		chat.inputEnded = func() {}
-		err = chat.run(ctx)
+		return "", io.EOF
 	}
-	return ended(ctx, err)
+	chat.print = func(text string) error {
+		_, err := io.WriteString(i.out, text)
+		return err
+	}
+	chat.inputEnded = func() {}
+	return chat.run(ctx)
 }
 
 // A chat sends what is typed and prints what comes in.
@@ -77,6 +78,8 @@ type chat struct {
 	inputEnded func()                 // called then
 	print      func(string) error     // whole lines
 	echo       bool                   // print what was typed
+
+	inputErr error // of readLine, if not io.EOF; to be read once typed is closed
 }
 
 // interactive runs the chat at a terminal.
@@ -133,9 +136,9 @@ func (c *chat) run(ctx context.Context) error {
 	running.Go(func() { sent <- c.send(ctx, typed) })
 	select {
 	case err := <-sent:
-		return err
+		return ended(ctx, err)
 	case err := <-received:
-		return err
+		return ended(ctx, err)
 	}
 }
 
@@ -145,6 +148,9 @@ func (c *chat) read(ctx context.Context, typed chan<- string) {
 	for {
 		line, err := c.readLine()
 		if err != nil {
+			if !errors.Is(err, io.EOF) {
+				c.inputErr = err
+			}
 			c.inputEnded()
 			return
 		}
@@ -165,26 +171,35 @@ func (c *chat) read(ctx context.Context, typed chan<- string) {
 // send sends the lines, in order, until typed is closed. It returns the last failure.
 func (c *chat) send(ctx context.Context, typed <-chan string) error {
 	var failure error
-	for line := range typed {
-		err := c.client.Send(ctx, client.Outgoing{To: c.with, Text: line})
-		if err == nil {
+	for {
+		var line string
+		var ok bool
+		select {
+		case line, ok = <-typed:
+		case <-ctx.Done():
+		}
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !ok && c.inputErr != nil:
+			return c.inputErr
+		case !ok && c.echo:
+			return nil // failures have been said
+		case !ok:
+			return failure
+		}
+		failed := c.client.Send(ctx, client.Outgoing{To: c.with, Text: line})
+		if failed == nil || ctx.Err() != nil {
 			continue
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		failure = err
+		failure = failed
 		if c.echo {
-			text, _ := explain(err)
+			text, _ := explain(failure)
 			if err := c.print(fmt.Sprintf("! %s\n", printable(text))); err != nil {
 				return err
 			}
 		}
 	}
-	if c.echo {
-		return nil // has been said
-	}
-	return failure
 }
 
 func (c *chat) incoming(m client.Message) string {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -58,9 +57,6 @@ func (c *sendCmd) Run(ctx context.Context, i *invocation) error {
 	}
 	if text == "" {
 		return usage("the message is empty")
-	}
-	if !utf8.ValidString(text) {
-		return usage("the message is no UTF-8 text")
 	}
 	bounded, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()

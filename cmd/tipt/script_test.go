@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/devca"
+	"github.com/tipt/tipt-go/internal/tipttest"
+)
+
+// patience is how long a test waits for what should come soon.
+const patience = 30 * time.Second
+
+func TestMain(m *testing.M) {
+	testscript.Main(checked{m}, map[string]func(){"tipt": main})
+}
+
+// checked looks for leaked goroutines after the tests.
+type checked struct{ *testing.M }
+
+func (c checked) Run() int {
+	status := c.M.Run()
+	if err := goleak.Find(); status == 0 && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return status
+}
+
+// TestScripts runs testdata/*.txt against a node in this process. Each script
+// has accounts of its own; $CONNECT and ca.pem say how the node is reached.
+func TestScripts(t *testing.T) {
+	n := tipttest.Start(t)
+	stranger, err := devca.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("CONNECT", n.Addr)
+			env.Setenv("TIPT_CONFIG", env.WorkDir+"/config")
+			return errors.Join(
+				os.WriteFile(env.WorkDir+"/ca.pem", n.CA.CertPEM(), 0o600),
+				os.WriteFile(env.WorkDir+"/stranger.pem", stranger.CertPEM(), 0o600),
+			)
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"await":  await,
+			"fails":  fails,
+			"sealed": func(ts *testscript.TestScript, _ bool, args []string) { sealed(ts, t, n, args) },
+		},
+	})
+}
+
+// await FILE PATTERN waits until the file matches.
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: await FILE PATTERN")
+	}
+	pattern := regexp.MustCompile("(?m)" + args[1])
+	file := ts.MkAbs(args[0])
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		b, err := os.ReadFile(file)
+		switch {
+		case err == nil && pattern.Match(b):
+			return
+		case err != nil && !errors.Is(err, os.ErrNotExist):
+			ts.Fatalf("%v", err)
+		case time.Now().After(end):
+			ts.Fatalf("%s has not come to match %q:\n%s", args[0], args[1], b)
+		}
+	}
+}
+
+// fails STATUS COMMAND runs a command, which must end with that exit status.
+func fails(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: fails STATUS COMMAND")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	var exit *exec.ExitError
+	err = ts.Exec(args[1], args[2:]...)
+	if !errors.As(err, &exit) || exit.ExitCode() != want {
+		ts.Fatalf("command ended with %v, want exit status %d", err, want)
+	}
+}
+
+// sealed FILE USER TEXT writes a sealed MESSAGE to a user of the node.
+func sealed(ts *testscript.TestScript, t *testing.T, n *tipttest.Node, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: sealed FILE USER TEXT")
+	}
+	content := tipt.Content{Type: tipt.ContentText, Text: &tipt.Text{Text: args[2], Time: time.Now()}}
+	request := tipt.SealedRequest{
+		Type:    tipt.ForwardMessage,
+		Message: &tipt.MessageForward{To: args[1], ID: tipt.NewMessageID(), Message: content.Append(nil)},
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), n.Seal(t, request), 0o600))
+}
