@@ -1,0 +1,251 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/seal"
+)
+
+const (
+	typeOctets  = "application/octet-stream"
+	typeMsgpack = "application/msgpack"
+
+	// maxConnections is how many connections to one node there are at most.
+	maxConnections = 4
+	// maxIdle is how many connections to all nodes are kept when nothing is sent.
+	maxIdle = 512
+)
+
+// ClientOptions make a [Client].
+type ClientOptions struct {
+	// Key is the key that vouches for this node's users. It is asked each time,
+	// since a rotation changes it.
+	Key func() *seal.NodeKey
+	// Roots verify other nodes' certificates. If nil, the system's.
+	Roots *x509.CertPool
+	// Resolve is where nodes are reached otherwise than by DNS, as HOST:PORT.
+	// What is in it is exempt from the rules about addresses.
+	Resolve map[tipt.NodeName]string
+	// Resolver is the DNS resolver. If nil, the system's.
+	Resolver *net.Resolver
+	// Software is the User-Agent.
+	Software string
+}
+
+// A Client sends requests to other nodes, within the rules of section 5.6.
+type Client struct {
+	options ClientOptions
+	http    *http.Client
+}
+
+// NewClient makes a client. Close it.
+func NewClient(o ClientOptions) *Client {
+	guard := newGuard(o.Resolve, o.Resolver)
+	return &Client{
+		options: o,
+		http: &http.Client{
+			Timeout: tipt.ForwardTimeout,
+			// A redirect could lead anywhere, and would be signed for another @authority.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+			Transport: &http.Transport{
+				DialContext:            guard.dial,
+				TLSClientConfig:        &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
+				TLSHandshakeTimeout:    connectTimeout,
+				ForceAttemptHTTP2:      true,
+				DisableCompression:     true, // answers are small or sealed; and none can be a bomb
+				MaxConnsPerHost:        maxConnections,
+				MaxIdleConnsPerHost:    maxConnections,
+				MaxIdleConns:           maxIdle,
+				IdleConnTimeout:        90 * time.Second,
+				ResponseHeaderTimeout:  tipt.ForwardTimeout,
+				MaxResponseHeaderBytes: 16 << 10,
+			},
+		},
+	}
+}
+
+// Close closes the connections that are idle.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// An Answer is what a destination said to a forwarded message (section 5.3).
+type Answer struct {
+	Bytes []byte
+	// Delivered: a map without an error and without a body, what MESSAGE is
+	// answered with when it is stored.
+	Delivered bool
+	// Sealed: only the asking client can read it.
+	Sealed bool
+}
+
+// A Failure is why a request got no usable answer (section 5.5).
+type Failure struct {
+	// Status is the HTTP status, 0 when none came.
+	Status int
+	// Unknown: the destination may have carried the request out.
+	Unknown bool
+	// Destination: no message can be the cause, so others to it would fail as well.
+	Destination bool
+	// RetryAfter is what the destination asked for; 0 for nothing.
+	RetryAfter time.Duration
+	// Err says in words what happened.
+	Err error
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Temporary reports whether trying again makes sense.
+func (f *Failure) Temporary() bool {
+	switch {
+	case f.Status == 0, f.Status == http.StatusOK, f.Status == http.StatusTooManyRequests:
+		return true
+	default:
+		return f.Status >= 300 && f.Status < 400 || f.Status >= 500
+	}
+}
+
+// Code is the failure as the client is told it (section 5.5).
+func (f *Failure) Code() tipt.ErrorCode {
+	switch {
+	case f.Unknown:
+		return tipt.ErrNodeTimeout
+	case f.Status == 0, f.Status == http.StatusTooManyRequests, f.Status == http.StatusServiceUnavailable:
+		return tipt.ErrNodeUnreachable
+	default:
+		return tipt.ErrNodeRefused
+	}
+}
+
+// Coded is the failure as a response's error.
+func (f *Failure) Coded() *tipt.Error {
+	return &tipt.Error{Code: f.Code(), Message: f.Error(), Wait: f.RetryAfter}
+}
+
+// Forward hands a sealed message to its destination and vouches for the sender.
+// It takes 30 s at most. Its error is a [*Failure].
+func (c *Client) Forward(ctx context.Context, node tipt.NodeName, from tipt.Address, sealed []byte) (Answer, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+string(node)+pathForward, bytes.NewReader(sealed))
+	if err != nil {
+		return Answer{}, &Failure{Err: fmt.Errorf("make a request to %s: %w", node, err)}
+	}
+	request.Header.Set("Content-Type", typeOctets)
+	AddVouch(request.Header, c.options.Key(), node, from, sealed, time.Now())
+	body, kind, err := c.do(request, tipt.MaxForwardRespSize)
+	if err != nil {
+		return Answer{}, err
+	}
+	switch kind {
+	case typeMsgpack:
+		var answer tipt.ForwardAnswer
+		err := answer.Parse(body)
+		return Answer{Bytes: body, Delivered: err == nil && answer.Err == nil && answer.Body == nil}, nil
+	case typeOctets:
+		return Answer{Bytes: body, Sealed: true}, nil
+	default:
+		return Answer{}, &Failure{Status: http.StatusOK, Unknown: true, Err: fmt.Errorf("%s answered with the type %q", node, kind)}
+	}
+}
+
+// PublicKey fetches a node's OpenPGP certificate (section 5.1). Its error is a
+// [*Failure].
+func (c *Client) PublicKey(ctx context.Context, node tipt.NodeName) (*seal.Certificate, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+string(node)+pathPublicKey, nil)
+	if err != nil {
+		return nil, &Failure{Err: fmt.Errorf("make a request to %s: %w", node, err)}
+	}
+	body, _, err := c.do(request, tipt.MaxKeySize)
+	switch {
+	case errors.Is(err, errTooLarge): // is no certificate either
+		return nil, &Failure{Status: http.StatusOK, Err: err}
+	case err != nil:
+		return nil, err
+	}
+	cert, err := seal.ParseCertificate(body)
+	if err != nil {
+		return nil, &Failure{Status: http.StatusOK, Err: fmt.Errorf("%s serves no certificate: %w", node, err)}
+	}
+	return cert, nil
+}
+
+var errTooLarge = errors.New("the answer is too large")
+
+// do sends a request and returns the body and the type of an answer with 200.
+func (c *Client) do(request *http.Request, limit int) (body []byte, kind string, err error) {
+	node := request.URL.Host
+	var sent atomic.Bool
+	request = request.WithContext(httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
+		WroteHeaders: func() { sent.Store(true) },
+	}))
+	request.Header.Set("User-Agent", c.options.Software)
+	response, err := c.http.Do(request)
+	if err != nil {
+		// Before the header was written nothing can have arrived, and nothing about
+		// the message can be the cause.
+		return nil, "", &Failure{Unknown: sent.Load(), Destination: !sent.Load(), Err: fmt.Errorf("reach %s: %w", node, err)}
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, "", refusal(node, response)
+	}
+	body, err = io.ReadAll(io.LimitReader(response.Body, int64(limit)+1))
+	if err == nil && len(body) > limit {
+		err = errTooLarge
+	}
+	if err != nil {
+		return nil, "", &Failure{Status: http.StatusOK, Unknown: true, Err: fmt.Errorf("read the answer of %s: %w", node, err)}
+	}
+	kind, _, err = mime.ParseMediaType(response.Header.Get("Content-Type"))
+	if err != nil {
+		kind = response.Header.Get("Content-Type")
+	}
+	return body, kind, nil
+}
+
+// maxReason is how much of a refusal's text is kept, in bytes.
+const maxReason = 200
+
+func refusal(node string, response *http.Response) *Failure {
+	// Best effort: the status says what matters.
+	text, _ := io.ReadAll(io.LimitReader(response.Body, maxReason))
+	f := &Failure{
+		Status:     response.StatusCode,
+		RetryAfter: retryAfter(response.Header.Get("Retry-After"), time.Now()),
+		Err:        fmt.Errorf("%s answered %d: %q", node, response.StatusCode, bytes.TrimSpace(text)),
+	}
+	switch {
+	case f.Status == http.StatusTooManyRequests, f.Status == http.StatusServiceUnavailable:
+		f.Destination = true
+	case f.Status >= 500:
+		f.Unknown = true
+	}
+	return f
+}
+
+// maxRetryAfter is the longest wait that a destination can ask for; one beyond
+// it would outlast most messages.
+const maxRetryAfter = 24 * time.Hour
+
+// retryAfter reads Retry-After, in seconds or as a date. What is neither is 0.
+func retryAfter(value string, now time.Time) time.Duration {
+	var wait time.Duration
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		wait = time.Duration(seconds) * time.Second
+	} else if at, err := http.ParseTime(value); err == nil {
+		wait = at.Sub(now)
+	}
+	return min(max(wait, 0), maxRetryAfter)
+}

@@ -1,0 +1,203 @@
+package peer
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/seal"
+)
+
+const (
+	// keyLife is how long a certificate is used before it is fetched again.
+	keyLife = time.Hour
+	// keyPause is how long a node is not asked again after it was.
+	keyPause = time.Minute
+	// maxKeys is how many nodes' certificates are kept: 8 KiB each at most, and
+	// the parsed form.
+	maxKeys = 4096
+)
+
+// Keys keeps the certificates of other nodes. Many callers that want the same
+// one share a fetch. Close it.
+type Keys struct {
+	fetch func(context.Context, tipt.NodeName) (*seal.Certificate, error)
+
+	// Fetches go on for others when the caller that began one leaves, until Close.
+	alive    context.Context
+	stop     context.CancelFunc
+	fetching sync.WaitGroup
+
+	mu      sync.Mutex // guards the following fields
+	closed  bool
+	nodes   map[tipt.NodeName]*knownKey
+	fetches map[tipt.NodeName]*fetch
+}
+
+// A fetch is under way until done is closed; then the rest is set.
+type fetch struct {
+	done chan struct{}
+	cert *seal.Certificate
+	err  error
+}
+
+// A knownKey is what is known of a node's certificate.
+type knownKey struct {
+	cert    *seal.Certificate // nil when it could not be fetched
+	fetched time.Time         // cert
+	tried   time.Time         // the last fetch, failed or not
+	err     error             // of the last fetch
+	used    time.Time
+}
+
+// NewKeys returns an empty cache that fetches with c.
+func NewKeys(c *Client) *Keys {
+	return newKeys(c.PublicKey)
+}
+
+func newKeys(fetchKey func(context.Context, tipt.NodeName) (*seal.Certificate, error)) *Keys {
+	k := &Keys{fetch: fetchKey, nodes: make(map[tipt.NodeName]*knownKey), fetches: make(map[tipt.NodeName]*fetch)}
+	k.alive, k.stop = context.WithCancel(context.Background())
+	return k
+}
+
+// Close ends the fetches under way and waits for them.
+func (k *Keys) Close() {
+	k.mu.Lock()
+	k.closed = true
+	k.mu.Unlock()
+	k.stop()
+	k.fetching.Wait()
+}
+
+// Get returns a node's certificate for GET_NODE_KEY. With fresh it is one that was
+// fetched now, unless a fetch was tried within the last minute: then it is the
+// cached one. The error is a [*Failure], or a [*tipt.Error] NODE_UNREACHABLE
+// with a wait where no fetch is allowed yet.
+func (k *Keys) Get(ctx context.Context, node tipt.NodeName, fresh bool) (*seal.Certificate, error) {
+	now := time.Now()
+	known := k.known(node, now)
+	wait := known.tried.Add(keyPause).Sub(now)
+	valid := known.cert != nil && now.Sub(known.fetched) < keyLife
+	switch {
+	case valid && (!fresh || wait > 0):
+		return known.cert, nil
+	case wait > 0:
+		return nil, &tipt.Error{
+			Code:    tipt.ErrNodeUnreachable,
+			Message: fmt.Sprintf("the key of %s was asked for a moment ago: %v", node, known.err),
+			Wait:    wait,
+		}
+	}
+	return k.refresh(ctx, node)
+}
+
+// Signing returns the key by which a node signed, for [Vouch.Verify]. When the
+// certificate at hand lacks it, the certificate is fetched anew, at most once a minute
+// (section 5.4). The error is a [*Failure] when the certificate cannot be had now,
+// and any other when the certificate has no such valid key.
+func (k *Keys) Signing(ctx context.Context, node tipt.NodeName, keyID string) (ed25519.PublicKey, error) {
+	now := time.Now()
+	known := k.known(node, now)
+	if known.cert != nil && now.Sub(known.fetched) < keyLife {
+		key, err := known.cert.SigningKey(keyID, now)
+		if !errors.Is(err, seal.ErrNoSigningKey) {
+			return key, err
+		}
+	}
+	if wait := known.tried.Add(keyPause).Sub(now); wait > 0 {
+		return nil, &Failure{RetryAfter: wait, Err: fmt.Errorf("the certificate of %s was fetched a moment ago and lacks the key %s", node, keyID)}
+	}
+	cert, err := k.refresh(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	return cert.SigningKey(keyID, time.Now())
+}
+
+// known returns what is known of a node, and notes that it was asked for.
+func (k *Keys) known(node tipt.NodeName, now time.Time) knownKey {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	known := k.nodes[node]
+	if known == nil {
+		return knownKey{}
+	}
+	known.used = now
+	return *known
+}
+
+// refresh fetches a node's certificate, or waits for a fetch under way.
+func (k *Keys) refresh(ctx context.Context, node tipt.NodeName) (*seal.Certificate, error) {
+	f := k.join(node)
+	select {
+	case <-f.done:
+		return f.cert, f.err
+	case <-ctx.Done():
+		return nil, &Failure{Err: fmt.Errorf("wait for the key of %s: %w", node, ctx.Err())}
+	}
+}
+
+// join returns the fetch of a node's certificate that is under way, having
+// begun it if there was none.
+func (k *Keys) join(node tipt.NodeName) *fetch {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if f := k.fetches[node]; f != nil {
+		return f
+	}
+	f := &fetch{done: make(chan struct{})}
+	if k.closed {
+		f.err = &Failure{Err: errors.New("this node is stopping")}
+		close(f.done)
+		return f
+	}
+	k.fetches[node] = f
+	k.fetching.Go(func() {
+		f.cert, f.err = k.fetch(k.alive, node)
+		k.note(node, f)
+		close(f.done)
+	})
+	return f
+}
+
+func (k *Keys) note(node tipt.NodeName, f *fetch) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.fetches, node)
+	now := time.Now()
+	known := k.nodes[node]
+	if known == nil {
+		k.makeRoomLocked()
+		known = &knownKey{used: now}
+		k.nodes[node] = known
+	}
+	known.tried, known.err = now, f.err
+	if f.err == nil {
+		known.cert, known.fetched = f.cert, now
+	}
+}
+
+// makeRoomLocked forgets the node that was asked for longest ago, of a few
+// that the map's order picks: exact order is not worth a list.
+func (k *Keys) makeRoomLocked() {
+	if len(k.nodes) < maxKeys {
+		return
+	}
+	const few = 16
+	var oldest tipt.NodeName
+	looked := 0
+	for node, known := range k.nodes {
+		if oldest == "" || known.used.Before(k.nodes[oldest].used) {
+			oldest = node
+		}
+		if looked++; looked == few {
+			break
+		}
+	}
+	delete(k.nodes, oldest)
+}
