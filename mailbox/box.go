@@ -130,20 +130,42 @@ func sizeOf(msg store.Message) int64 {
 	return int64(len(msg.Body)+len(msg.From)) + messageOverhead
 }
 
-// lookAgain makes all readers of a shard look into the store again.
-func (m *Mailboxes) lookAgain(s *shard) {
+// Changed wakes the readers of a mailbox into which somebody else has committed an
+// Append.
+func (m *Mailboxes) Changed(user store.UserID) {
+	s := m.shard(user)
 	s.mu.Lock()
 	var wake []func()
-	for _, b := range s.boxes {
-		m.cutLocked(b, len(b.run))
-		for r := b.readers; r != nil; r = r.next {
-			r.looked = never
-			r.waits = false
-			wake = append(wake, r.wake)
-		}
+	if b := s.boxes[user]; b != nil {
+		wake = m.lookAgainLocked(b)
 	}
 	s.mu.Unlock()
 	for _, f := range wake {
 		f()
 	}
+}
+
+// lookAgain makes all readers of a shard look into the store again.
+func (m *Mailboxes) lookAgain(s *shard) {
+	s.mu.Lock()
+	var wake []func()
+	for _, b := range s.boxes {
+		wake = append(wake, m.lookAgainLocked(b)...)
+	}
+	s.mu.Unlock()
+	for _, f := range wake {
+		f()
+	}
+}
+
+// lookAgainLocked makes b's readers look into the store again, and returns what
+// wakes them.
+func (m *Mailboxes) lookAgainLocked(b *box) (wake []func()) {
+	m.cutLocked(b, len(b.run))
+	for r := b.readers; r != nil; r = r.next {
+		r.looked = never
+		r.waits = false
+		wake = append(wake, r.wake)
+	}
+	return wake
 }

@@ -54,6 +54,10 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n.serveStatus(w, r)
 		return
 	}
+	if r.Header.Get("Upgrade") == "" && n.handler.Serves(r.URL.Path) {
+		n.serveForward(w, r)
+		return
+	}
 	if r.Header.Get("Upgrade") == "" {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(http.StatusUpgradeRequired)

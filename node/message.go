@@ -41,13 +41,23 @@ func (s *session) forward(r *link.Request) {
 		s.answer(r, nil, err)
 		return
 	}
+	if err := s.node.limits.forward(s.account.user, len(body.Sealed)); err != nil {
+		s.answer(r, nil, err)
+		return
+	}
 	if !body.Wait {
 		s.queueForward(forwardJob{request: r, body: body})
 		return
 	}
 	s.node.tasks.Go(func() {
-		if err := s.checkDestination(body.Node); err != nil {
+		node, err := s.destination(body.Node)
+		if err != nil {
 			s.answer(r, nil, err)
+			return
+		}
+		if node != s.node.config.Name {
+			response, err := s.node.forwardNow(s.ctx, node, s.account.from(s.node.config.Name), body.Sealed)
+			s.answer(r, response, err)
 			return
 		}
 		s.node.tasks.Add(1) // for done, which may come later
@@ -65,17 +75,19 @@ func (s *session) forward(r *link.Request) {
 	})
 }
 
-// checkDestination returns why nothing can be forwarded to a name, or nil for
-// this node itself.
-func (s *session) checkDestination(raw string) error {
+// destination returns the node that a name means, or why nothing is forwarded there.
+func (s *session) destination(raw string) (tipt.NodeName, error) {
 	name, err := tipt.MapNodeName(raw)
 	if err != nil {
-		return &tipt.Error{Code: tipt.ErrNodeInvalid, Message: err.Error()}
+		return "", err
 	}
-	if name != s.node.config.Name {
-		return &tipt.Error{Code: tipt.ErrNodeUnreachable, Message: "this node does not forward to other nodes"}
+	if name == s.node.config.Name {
+		return name, nil
 	}
-	return nil
+	if !s.node.config.Policy.Allows(name) {
+		return "", &tipt.Error{Code: tipt.ErrNodeRefused, Message: "this node's operator has barred " + string(name)}
+	}
+	return name, s.node.limits.destination(s.account.user, name)
 }
 
 // ServeEvent takes an EVENT. Only FORWARD means something; what a response
@@ -101,7 +113,8 @@ func (s *session) ServeEvent(p tipt.Packet) {
 func (s *session) serveEvent(p *tipt.Packet) {
 	var body tipt.ForwardRequest
 	row, known := lookUp(tipt.RequestForward)
-	if s.enter(tipt.RequestForward, p.Version, row, known) != nil || body.ParseEvent(p.Body, p.Newer) != nil {
+	if s.enter(tipt.RequestForward, p.Version, row, known) != nil || body.ParseEvent(p.Body, p.Newer) != nil ||
+		s.node.limits.forward(s.account.user, len(body.Sealed)) != nil {
 		s.node.stats.forwardsDropped.Add(1)
 		s.forgetEvent(len(p.Body))
 		return
@@ -149,11 +162,19 @@ func (s *session) runForwards() {
 // runForward opens and submits one message; it need not be on the disk yet when
 // runForward returns, so that messages behind it share its commit.
 func (s *session) runForward(job forwardJob) {
-	if err := s.checkDestination(job.body.Node); err != nil {
+	node, err := s.destination(job.body.Node)
+	if err != nil {
 		s.finishForward(job, err)
 		return
 	}
 	s.node.tasks.Add(1) // for done, which may come later
+	if node != s.node.config.Name {
+		s.node.forwardLater(s.account.user, node, job.body, func(err error) {
+			defer s.node.tasks.Done()
+			s.finishForward(job, err)
+		})
+		return
+	}
 	s.node.receive(s.node.alive, s.account.address, job.body.Sealed, func(a answer, err error) {
 		failed := tipt.ReturnRequest{Ref: job.body.Ref}
 		switch {
@@ -210,9 +231,18 @@ func (s *session) getNodeKey(r *link.Request) {
 		s.answer(r, nil, err)
 		return
 	}
-	if err := s.checkDestination(body.Node); err != nil {
-		s.answer(r, nil, err)
-		return
-	}
-	r.Reply(tipt.GetNodeKeyResponse{Key: s.node.config.Key.Certificate()}.Append(nil))
+	s.async(r, func() ([]byte, error) {
+		if err := s.node.limits.key(s.account.user); err != nil {
+			return nil, err
+		}
+		node, err := s.destination(body.Node)
+		if err != nil {
+			return nil, err
+		}
+		key, err := s.node.nodeKey(s.ctx, node, body.New)
+		if err != nil {
+			return nil, err
+		}
+		return tipt.GetNodeKeyResponse{Key: key}.Append(nil), nil
+	})
 }

@@ -6,6 +6,7 @@ package node
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ import (
 	"github.com/tipt/tipt-go/account"
 	"github.com/tipt/tipt-go/link"
 	"github.com/tipt/tipt-go/mailbox"
+	"github.com/tipt/tipt-go/peer"
 	"github.com/tipt/tipt-go/seal"
 	"github.com/tipt/tipt-go/store"
 )
@@ -51,6 +53,17 @@ type Config struct {
 	MaxBuffered int64
 	// Hash is the cost of a password's hash. If zero, that of package account.
 	Hash account.HashCost
+	// Limits bound what users and other nodes can have this node do. The zero value is
+	// no bounds; see [DefaultLimits].
+	Limits Limits
+	// Roots verify other nodes' certificates. If nil, the system's.
+	Roots *x509.CertPool
+	// Resolve is where other nodes are reached otherwise than by DNS, as HOST:PORT.
+	Resolve map[tipt.NodeName]string
+	// Policy chooses the nodes to have to do with. If nil, all.
+	Policy *peer.Policy
+	// Anonymous takes messages of other nodes that nobody vouches for.
+	Anonymous bool
 	// Mailbox holds the quota and the retention of mailboxes; Online and Logger
 	// are the node's to set.
 	Mailbox mailbox.Options
@@ -75,7 +88,13 @@ type Node struct {
 	accounts  *account.Accounts
 	mailboxes *mailbox.Mailboxes
 	budget    *link.Budget
+	limits    limits
+	peers     *peer.Client
+	keys      *peer.Keys
+	outbox    *peer.Outbox
+	handler   *peer.Handler
 
+	key    atomic.Pointer[seal.NodeKey] // a rotation changes it
 	online online
 	tasks  sync.WaitGroup // sessions and what they started
 	stats  stats
@@ -119,6 +138,7 @@ func New(c Config) *Node {
 		sessions: make(map[*session]struct{}),
 		unsigned: make(map[*session]struct{}),
 	}
+	n.key.Store(c.Key)
 	n.online.users = make(map[store.UserID][]*session)
 	n.committer = store.NewCommitter(c.Store, store.CommitterOptions{Logger: c.Logger})
 	n.accounts = account.New(c.Store, n.committer, account.Options{
@@ -131,6 +151,7 @@ func New(c Config) *Node {
 	c.Mailbox.Online = n.online.connected
 	c.Mailbox.Logger = c.Logger
 	n.mailboxes = mailbox.New(c.Store, n.committer, c.Mailbox)
+	n.connectPeers()
 	return n
 }
 
@@ -142,7 +163,7 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 	// The parts outlive ctx: the drain still needs them.
 	alive := context.WithoutCancel(ctx)
 	n.alive = alive
-	failed := make(chan error, 5) // one for each part below
+	failed := make(chan error, 6) // one for each part below
 	start := func(what string, run func(context.Context) error) (stop func()) {
 		ctx, cancel := context.WithCancel(alive)
 		done := make(chan struct{})
@@ -156,6 +177,7 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 	}
 	stopCommitter := start("commit", n.committer.Run)
 	stopMailboxes := start("run the mailboxes", n.mailboxes.Run)
+	stopOutbox := start("run the outbox", n.outbox.Run)
 	stopSweeper := start("sweep", n.sweep)
 	server := &http.Server{
 		Handler:           n,
@@ -188,6 +210,9 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 	stopServer()
 	stopAdmin()
 	n.tasks.Wait()
+	n.keys.Close()
+	stopOutbox()
+	n.peers.Close()
 	stopSweeper()
 	stopMailboxes()
 	stopCommitter()

@@ -14,8 +14,9 @@ import (
 
 // An answer is what a destination says to a sealed request (section 5.3).
 type answer struct {
-	bytes []byte             // an encoded CNNodeForwardResponse, or a sealed one
-	err   *tipt.ForwardError // what bytes refuses with, nil for none and for sealed ones
+	bytes  []byte             // an encoded CNNodeForwardResponse, or a sealed one
+	err    *tipt.ForwardError // what bytes refuses with, nil for none and for sealed ones
+	sealed bool               // only the asking client can read bytes
 }
 
 func answerWith(a tipt.ForwardAnswer) answer {
@@ -33,7 +34,7 @@ func refuse(code tipt.ForwardErrorCode, format string, args ...any) answer {
 // An answer to MESSAGE without an error is given once the message is on the disk, and messages
 // of successive calls are stored in the order of the calls.
 func (n *Node) receive(ctx context.Context, from string, sealed []byte, done func(answer, error)) {
-	plain, err := n.config.Key.Open(sealed, time.Now())
+	plain, err := n.key.Load().Open(sealed, time.Now())
 	switch {
 	case errors.Is(err, seal.ErrCannotOpen):
 		done(refuse(tipt.ErrCannotOpen, "no key of this node opens it; fetch its key anew"), nil)
@@ -121,5 +122,5 @@ func (n *Node) sealAnswer(g *tipt.GetUserKeyForward, a tipt.ForwardAnswer) (answ
 	if err != nil {
 		return answer{}, fmt.Errorf("seal an answer: %w", err)
 	}
-	return answer{bytes: sealed}, nil
+	return answer{bytes: sealed, sealed: true}, nil
 }

@@ -62,6 +62,11 @@ type signedInAs struct {
 	receives bool
 }
 
+// from is whose messages these are.
+func (a signedInAs) from(node tipt.NodeName) tipt.Address {
+	return tipt.Address{User: a.name, Node: node}
+}
+
 func newSession(n *Node, number uint64, from netip.Addr) *session {
 	ctx, stop := context.WithCancel(n.alive)
 	return &session{

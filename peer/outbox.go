@@ -36,8 +36,8 @@ type OutboxOptions struct {
 	Policy *Policy
 	// Sender returns the address of a user, deleted ones too.
 	Sender func(context.Context, store.UserID) (tipt.Address, error)
-	// Returned is told of each RETURN that has been stored. It must not block.
-	Returned func(*store.Append)
+	// Returned is told in whose mailbox a RETURN has been stored. It must not block.
+	Returned func(store.UserID)
 	Limits   OutboxLimits
 	Logger   *slog.Logger
 }

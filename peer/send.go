@@ -174,7 +174,7 @@ func (o *Outbox) remove(ctx context.Context, d *destination, q *queue, entry *st
 // queue has more.
 func (o *Outbox) removed(d *destination, q *queue, entry *store.OutboxEntry, op *store.RemoveOutbox) bool {
 	if op.Return != nil && op.Return.Outcome == store.Stored {
-		o.o.Returned(op.Return)
+		o.o.Returned(op.Return.User)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
