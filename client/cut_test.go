@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"slices"
 	"sync"
@@ -15,16 +16,20 @@ import (
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/client"
+	"github.com/tipt/tipt-go/internal/devca"
 	"github.com/tipt/tipt-go/internal/tipttest"
 )
 
 // patience is how long a test waits for what should come soon.
 const patience = time.Minute
 
-// rootOf returns the certificate that a node's certificate verifies against.
-func rootOf(t testing.TB, n *tipttest.Node) []*x509.Certificate {
+// quiet is where servers of tests log.
+var quiet = log.New(io.Discard, "", 0)
+
+// rootsOf returns the certificate of an authority.
+func rootsOf(t testing.TB, ca *devca.CA) []*x509.Certificate {
 	t.Helper()
-	block, _ := pem.Decode(n.CA.CertPEM())
+	block, _ := pem.Decode(ca.CertPEM())
 	root, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		t.Fatal(err)
@@ -199,7 +204,7 @@ func newSelfWriter(t *testing.T, n *tipttest.Node, user tipt.UserName) *selfWrit
 		address: tipt.Address{User: user, Node: n.Name},
 		changed: make(chan struct{}, 1),
 	}
-	options := &client.Options{RootCAs: rootOf(t, n), Connect: w.proxy.addr}
+	options := &client.Options{RootCAs: rootsOf(t, n.CA), Connect: w.proxy.addr}
 	var err error
 	w.Client, err = client.DialWithPauses(t.Context(), n.Name, options, time.Millisecond, time.Millisecond)
 	if err != nil {

@@ -80,7 +80,7 @@ func TestReceive(t *testing.T) {
 		receive.want(context.Canceled)
 		late := n.conn.deliver(textOf(3, "after Receive"))
 		wantNoAnswer(t, late)
-		receive = begin(t, func() error { return c.Receive(t.Context(), r.handle) })
+		begin(t, func() error { return c.Receive(t.Context(), r.handle) })
 		wantAnswer(t, late, nil)
 	})
 }

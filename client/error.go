@@ -22,8 +22,8 @@ var (
 	// ErrUnknownOutcome is returned when the connection was lost before the answer
 	// to a request that must not be repeated blindly.
 	ErrUnknownOutcome = errors.New("connection lost before the answer, the outcome is unknown")
-	// ErrReject, returned or wrapped by a Receive handler, refuses a message
-	// for good: it is not handed over again.
+	// ErrReject is for a Receive handler to return, wrapped or not: it refuses a
+	// message for good, which is then not handed over again.
 	ErrReject = errors.New("message rejected")
 )
 

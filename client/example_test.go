@@ -134,7 +134,7 @@ func signIn(ctx context.Context, node tipt.NodeName, options *client.Options, us
 func startNode() (node tipt.NodeName, options *client.Options, stop func()) {
 	tb := new(exampleTB)
 	n := tipttest.Start(tb)
-	return n.Name, &client.Options{RootCAs: rootOf(tb, n), Connect: n.Addr}, tb.end
+	return n.Name, &client.Options{RootCAs: rootsOf(tb, n.CA), Connect: n.Addr}, tb.end
 }
 
 // An exampleTB is what of testing.TB a node needs, for examples, which are given none.

@@ -39,7 +39,6 @@ type fakeNode struct {
 	signIns []tipt.SignInRequest
 	conn    *fakeConn // the latest
 	asked   chan *link.Request
-	pings   int
 }
 
 // A fakeConn is one connection as the node sees it.
