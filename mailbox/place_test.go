@@ -1,7 +1,9 @@
 package mailbox_test
 
 import (
+	"context"
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/tipt/tipt-go"
@@ -71,6 +73,38 @@ func TestCloseStoresThePlace(t *testing.T) {
 	r = n.Open(n.user, "phone", again.Place, noWake)
 	wantNext(t, "what was not taken", r, "2")
 	r.Close()
+}
+
+// A hookContext tells when it is asked whether it has ended.
+type hookContext struct {
+	context.Context
+	asked func()
+}
+
+func (c hookContext) Err() error {
+	c.asked()
+	return c.Context.Err()
+}
+
+// TestCloseWhileThePlaceIsOnItsWay closes a reader whose place an append has taken along
+// but not submitted yet.
+func TestCloseWhileThePlaceIsOnItsWay(t *testing.T) {
+	n := newNode(t, mailbox.Options{}, "phone")
+	n.appendAll(t, "1", "2")
+	r := n.Open(n.user, "phone", 0, noWake)
+	wantNext(t, "both", r, "1", "2")
+	r.Take(1)
+	in := &store.SignIn{User: n.user, Device: "phone", Receive: true, MaxDevices: tipt.MaxDevices}
+	closing := sync.OnceFunc(func() {
+		r.Close()
+		n.do(t, in)
+	})
+	if _, err := n.tryAppend(hookContext{t.Context(), closing}, n.message("3")); err != nil {
+		t.Fatal(err)
+	}
+	if in.Place != 1 {
+		t.Errorf("signed in again at place %d, want 1", in.Place)
+	}
 }
 
 // TestReplacedReader opens a reader of a device before the older one is closed, as a

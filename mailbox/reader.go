@@ -36,15 +36,10 @@ type Reader struct {
 	closed bool
 }
 
-// out is what Next returned and nobody took yet.
+// out has the Seqs of what Next returned and nobody took yet, in order.
 type out struct {
-	messages []outMessage // in the order returned
-	again    []int64      // Seqs to be returned again, in order
-}
-
-type outMessage struct {
-	seq   int64
-	taken bool // but one before it is not
+	untaken []int64
+	again   []int64 // of untaken, those to be returned again
 }
 
 // Open returns a reader of what follows place, which is what the device's SIGN_IN
@@ -113,6 +108,8 @@ func (r *Reader) Next(ctx context.Context, limit, maxBytes int) ([]store.Message
 
 		s.mu.Lock()
 		switch {
+		case r.closed:
+			msgs = nil
 		case err != nil:
 			r.waits = true
 		case len(msgs) == 0:
@@ -160,7 +157,7 @@ func (r *Reader) returnLocked(msgs []store.Message) {
 		r.out = new(out)
 	}
 	for _, msg := range msgs {
-		r.out.messages = append(r.out.messages, outMessage{seq: msg.Seq})
+		r.out.untaken = append(r.out.untaken, msg.Seq)
 	}
 	r.last = msgs[len(msgs)-1].Seq
 }
@@ -174,14 +171,15 @@ func (r *Reader) reread(ctx context.Context, seq int64) ([]store.Message, error)
 	s := r.mailboxes.shard(r.user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r.out != nil {
-		r.out.again = slices.DeleteFunc(r.out.again, func(other int64) bool { return other == seq })
+	switch {
+	case r.out == nil: // taken meanwhile, or closed
+		return nil, nil
+	case len(msgs) == 0 || msgs[0].Seq != seq:
+		r.takeLocked(s, seq)
+		return nil, nil
 	}
-	if len(msgs) > 0 && msgs[0].Seq == seq {
-		return msgs, nil
-	}
-	r.takeLocked(s, seq)
-	return nil, nil
+	r.out.forget(seq)
+	return msgs, nil
 }
 
 // Rewind makes Next return one message again that it returned and nobody took, before
@@ -193,8 +191,7 @@ func (r *Reader) Rewind(seq int64) {
 	if r.out == nil {
 		return
 	}
-	i, ok := r.out.find(seq)
-	if !ok || r.out.messages[i].taken {
+	if _, untaken := slices.BinarySearch(r.out.untaken, seq); !untaken {
 		return
 	}
 	if at, there := slices.BinarySearch(r.out.again, seq); !there {
@@ -210,35 +207,37 @@ func (r *Reader) Take(seq int64) {
 	s := r.mailboxes.shard(r.user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !r.closed {
-		r.takeLocked(s, seq)
-	}
+	r.takeLocked(s, seq)
 }
 
 func (r *Reader) takeLocked(s *shard, seq int64) {
 	if r.out == nil {
 		return
 	}
-	i, ok := r.out.find(seq)
-	if !ok {
+	i, untaken := slices.BinarySearch(r.out.untaken, seq)
+	if !untaken {
 		return
 	}
-	r.out.messages[i].taken = true
-	for len(r.out.messages) > 0 && r.out.messages[0].taken {
-		r.place = r.out.messages[0].seq
-		r.moved = true
-		r.out.messages = r.out.messages[1:]
-	}
-	if len(r.out.messages) == 0 {
+	r.out.untaken = slices.Delete(r.out.untaken, i, i+1)
+	r.out.forget(seq)
+	place := r.last
+	if len(r.out.untaken) > 0 {
+		place = r.out.untaken[0] - 1
+	} else {
 		r.out = nil
 	}
-	r.listLocked(s)
+	if place > r.place {
+		r.place = place
+		r.moved = true
+		r.listLocked(s)
+	}
 }
 
-func (o *out) find(seq int64) (int, bool) {
-	return slices.BinarySearchFunc(o.messages, seq, func(m outMessage, seq int64) int {
-		return int(m.seq - seq)
-	})
+// forget has a message not be returned again.
+func (o *out) forget(seq int64) {
+	if i, ok := slices.BinarySearch(o.again, seq); ok {
+		o.again = slices.Delete(o.again, i, i+1)
+	}
 }
 
 // Close ends the reader: its methods have no effect any more. Its place goes to the

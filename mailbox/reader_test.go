@@ -238,11 +238,17 @@ func TestWake(t *testing.T) {
 
 func TestNextAfterClose(t *testing.T) {
 	n := newNode(t, mailbox.Options{}, "phone")
-	r := n.Open(n.user, "phone", 0, noWake)
 	n.appendAll(t, "a")
-	r.Close()
+	r := n.Open(n.user, "phone", 0, noWake)
+	n.store.afterRead = r.Close
+	wantNext(t, "closed while it reads", r)
 	r.Close()
 	wantNext(t, "closed", r)
+	r.Take(1)
+	n.appendAll(t, "b")
+	if place := n.place(t, "phone"); place != 0 {
+		t.Errorf("place %d, want 0", place)
+	}
 }
 
 func TestRewind(t *testing.T) {
@@ -265,7 +271,10 @@ func TestRewind(t *testing.T) {
 	wantNext(t, "the end", r)
 	r.Rewind(2)
 	wantNext(t, "once more", r, "2")
-	for _, seq := range []int64{4, 3, 2} {
+	r.Rewind(3)
+	r.Take(3)
+	wantNext(t, "taken after all", r)
+	for _, seq := range []int64{4, 2} {
 		r.Take(seq)
 	}
 	r.Rewind(2)
@@ -365,6 +374,37 @@ func TestSlowReadersAreBounded(t *testing.T) {
 	if held := n.Held(); held != 0 {
 		t.Errorf("%d bytes are in memory without a reader", held)
 	}
+}
+
+func TestReadersBehindHoldNothing(t *testing.T) {
+	n := newNode(t, mailbox.Options{}, "phone")
+	n.appendAll(t, "1", "2", "3")
+	r := n.Open(n.user, "phone", 0, noWake)
+	defer r.Close()
+	if got := next(t, r, 1, 0); len(got) != 1 {
+		t.Fatalf("got %v", got)
+	}
+	n.appendAll(t, "4")
+	if held := n.Held(); held != 0 {
+		t.Errorf("%d bytes are in memory for a reader that will read the store", held)
+	}
+}
+
+func TestOneSlowReaderIsBounded(t *testing.T) {
+	n := newNode(t, mailbox.Options{}, "phone")
+	r := n.Open(n.user, "phone", 0, noWake)
+	defer r.Close()
+	wantNext(t, "empty", r)
+	var want []string
+	for i := range 20 {
+		want = append(want, strings.Repeat(string(rune('a'+i)), 30_000))
+		n.appendAll(t, want[i])
+		if held := n.Held(); held > 256<<10 {
+			t.Errorf("%d bytes are in memory for a slow reader", held)
+		}
+	}
+	wantNext(t, "all", r, want...)
+	wantNext(t, "the end", r)
 }
 
 // TestIdleReaderIsSmall pins what an idle signed-in connection costs here.
