@@ -58,6 +58,26 @@ func TestSetPasswordRevokesTokens(t *testing.T) {
 	}
 }
 
+// TestOvertakenPassword has the password changed after SET_PASSWORD or DELETE_ACCOUNT has
+// found it right.
+func TestOvertakenPassword(t *testing.T) {
+	for name, late := range map[string]change{"SET_PASSWORD": setPassword, "DELETE_ACCOUNT": deleteAccount} {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, account.Options{})
+			id := n.register(t, "alice", "correct horse")
+			n.store.read = func(string) {
+				n.store.read = nil
+				err := n.SetPassword(t.Context(), id, "", tipt.SetPasswordRequest{Old: "correct horse", New: "new password"}, home)
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			want(t, name, late(t.Context(), n, id), tipt.ErrCredentials)
+			n.signIn(t, byPassword("alice", "phone", "new password"))
+		})
+	}
+}
+
 func TestDeleteAccount(t *testing.T) {
 	n := newNode(t, account.Options{NoLimits: true})
 	id := n.register(t, "alice", "correct horse")

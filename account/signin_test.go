@@ -253,20 +253,6 @@ func TestSee(t *testing.T) {
 // TestOvertakenSignIn has credentials voided after a sign-in has found them right.
 func TestOvertakenSignIn(t *testing.T) {
 	const pass = "correct horse"
-	type change func(ctx context.Context, n *node, id store.UserID) error
-	setPassword := func(ctx context.Context, n *node, id store.UserID) error {
-		return n.SetPassword(ctx, id, "laptop", tipt.SetPasswordRequest{Old: pass, New: "battery staple"}, home)
-	}
-	remove := func(ctx context.Context, n *node, id store.UserID) error {
-		return n.RemoveDevice(ctx, id, "phone")
-	}
-	disable := func(ctx context.Context, n *node, _ store.UserID) error {
-		_, err := n.SetDisabled(ctx, "alice", true)
-		return err
-	}
-	deleteAccount := func(ctx context.Context, n *node, id store.UserID) error {
-		return n.DeleteAccount(ctx, id, tipt.DeleteAccountRequest{Password: pass}, home)
-	}
 	for _, test := range []struct {
 		name   string
 		change change
@@ -275,8 +261,8 @@ func TestOvertakenSignIn(t *testing.T) {
 	}{
 		{"password changed, by password", setPassword, false, tipt.ErrCredentials},
 		{"password changed, by token", setPassword, true, tipt.ErrCredentials},
-		{"device removed, by password", remove, false, none},
-		{"device removed, by token", remove, true, tipt.ErrCredentials},
+		{"device removed, by password", removeDevice, false, none},
+		{"device removed, by token", removeDevice, true, tipt.ErrCredentials},
 		{"account disabled, by password", disable, false, tipt.ErrDisabled},
 		{"account disabled, by token", disable, true, tipt.ErrDisabled},
 		{"account deleted, by password", deleteAccount, false, tipt.ErrCredentials},
@@ -305,30 +291,72 @@ func TestOvertakenSignIn(t *testing.T) {
 	}
 }
 
-// TestRevocationWaitsForSignIn has a password changed while a sign-in, which has found the
-// old one right for good, is not committed yet.
+// TestRevocationWaitsForSignIn has credentials voided while a sign-in, which has found
+// them right for good, is not committed yet.
 func TestRevocationWaitsForSignIn(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNode(t, account.Options{})
-		id := n.register(t, "alice", "correct horse")
-		changed := make(chan error, 1)
-		in, err := n.SignIn(t.Context(), byPassword("alice", "phone", "correct horse"), home, func(store.UserID) []string {
-			go func() {
-				changed <- n.SetPassword(t.Context(), id, "", tipt.SetPasswordRequest{Old: "correct horse", New: "battery staple"}, home)
-			}()
-			synctest.Wait()
-			if len(changed) > 0 {
-				t.Error("the password was changed under a sign-in")
-			}
-			return nil
+	for _, test := range []struct {
+		name   string
+		change change
+		want   tipt.ErrorCode // of a sign-in with the token afterwards
+	}{
+		{"password changed", setPassword, tipt.ErrCredentials},
+		{"device removed", removeDevice, tipt.ErrCredentials},
+		{"account disabled", disable, tipt.ErrDisabled},
+		{"account deleted", deleteAccount, tipt.ErrCredentials},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t, account.Options{})
+				id := n.register(t, "alice", "correct horse")
+				changed := make(chan error, 1)
+				in, err := n.SignIn(t.Context(), byPassword("alice", "phone", "correct horse"), home, func(store.UserID) []string {
+					go func() { changed <- test.change(t.Context(), n, id) }()
+					synctest.Wait()
+					if len(changed) > 0 {
+						t.Error("done under a sign-in")
+					}
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := <-changed; err != nil {
+					t.Fatal(err)
+				}
+				_, err = n.SignIn(t.Context(), byToken("alice", "phone", in.Token), home, nobodyOnline)
+				want(t, "the token bought before", err, test.want)
+			})
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := <-changed; err != nil {
-			t.Fatal(err)
-		}
-		_, err = n.SignIn(t.Context(), byToken("alice", "phone", in.Token), home, nobodyOnline)
-		want(t, "a token bought by the old password", err, tipt.ErrCredentials)
+	}
+}
+
+// TestAccountGoesUnderSignIn has an account deleted by another way, at the last moment.
+func TestAccountGoesUnderSignIn(t *testing.T) {
+	n := newNode(t, account.Options{})
+	id := n.register(t, "alice", "correct horse")
+	_, err := n.SignIn(t.Context(), byPassword("alice", "phone", "correct horse"), home, func(store.UserID) []string {
+		commit(t, n, &store.DeleteUser{User: id})
+		return nil
 	})
+	want(t, "SIGN_IN", err, tipt.ErrCredentials)
+}
+
+// A change voids credentials of alice, whose password is "correct horse".
+type change func(ctx context.Context, n *node, id store.UserID) error
+
+func setPassword(ctx context.Context, n *node, id store.UserID) error {
+	return n.SetPassword(ctx, id, "laptop", tipt.SetPasswordRequest{Old: "correct horse", New: "battery staple"}, home)
+}
+
+func removeDevice(ctx context.Context, n *node, id store.UserID) error {
+	return n.RemoveDevice(ctx, id, "phone")
+}
+
+func disable(ctx context.Context, n *node, _ store.UserID) error {
+	_, err := n.SetDisabled(ctx, "alice", true)
+	return err
+}
+
+func deleteAccount(ctx context.Context, n *node, id store.UserID) error {
+	return n.DeleteAccount(ctx, id, tipt.DeleteAccountRequest{Password: "correct horse"}, home)
 }

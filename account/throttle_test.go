@@ -9,6 +9,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/store"
 )
 
 var home = netip.MustParseAddr("192.0.2.7")
@@ -129,6 +132,44 @@ func TestThrottleSuccessForgets(t *testing.T) {
 		failTimes(t, th, key, 4)
 		if wait := th.wait(key); wait != 0 {
 			t.Errorf("four failures after a success wait %v", wait)
+		}
+	})
+}
+
+func TestThrottleDropsWhatIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th := newThrottle(1000)
+		for i := range 100 {
+			failTimes(t, th, newThrottleKey(fmt.Sprint("name", i), home), 1+i%4)
+		}
+		for hours, want := range []int{100, 75, 50, 25, 0} {
+			if hours > 0 {
+				time.Sleep(time.Hour)
+			}
+			// One that is dropped at once, too.
+			failTimes(t, th, newThrottleKey("alice", home), 1)
+			try(t, th, newThrottleKey("alice", home)).succeed()
+			if len(th.entries) != want || th.size != want {
+				t.Errorf("after %d hours there are %d entries, %d settled, want %d", hours, len(th.entries), th.size, want)
+			}
+		}
+	})
+}
+
+// TestThrottledDoNotQueue has one that must wait anyway learn of it although all
+// processors are busy.
+func TestThrottledDoNotQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := New(nil, nil, Options{})
+		failTimes(t, a.throttle, newThrottleKey("alice", home), freeFailures)
+		for range cap(a.hasher.slots) {
+			if _, err := a.hasher.acquire(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := a.verifyPassword(t.Context(), store.User{}, false, "alice", home, "wrong")
+		if !errors.Is(err, tipt.ErrBusy) {
+			t.Errorf("verifyPassword: %v, want BUSY", err)
 		}
 	})
 }
