@@ -47,7 +47,8 @@ func LoadCertificate(certFile, keyFile string, log *slog.Logger) (*Certificate, 
 func (c *Certificate) TLS() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
-		NextProtos: []string{"http/1.1"}, // a WebSocket is an upgrade of HTTP/1.1
+		// Other nodes forward by HTTP/2; a WebSocket is an upgrade of HTTP/1.1.
+		NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return c.current(time.Now()), nil
 		},

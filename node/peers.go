@@ -26,7 +26,7 @@ func (n *Node) connectPeers() {
 	})
 	n.keys = peer.NewKeys(n.peers)
 	n.outbox = peer.NewOutbox(c.Store, n.committer, peer.OutboxOptions{
-		Client:   n.peers,
+		Forward:  n.peers.Forward,
 		Policy:   c.Policy,
 		Sender:   n.sender,
 		Returned: n.mailboxes.Changed,

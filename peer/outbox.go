@@ -32,8 +32,9 @@ const (
 
 // OutboxOptions make an [Outbox].
 type OutboxOptions struct {
-	Client *Client
-	Policy *Policy
+	// Forward is [Client.Forward].
+	Forward func(ctx context.Context, node tipt.NodeName, from tipt.Address, sealed []byte) (Answer, error)
+	Policy  *Policy
 	// Sender returns the address of a user, deleted ones too.
 	Sender func(context.Context, store.UserID) (tipt.Address, error)
 	// Returned is told in whose mailbox a RETURN has been stored. It must not block.

@@ -48,7 +48,7 @@ func (o *Outbox) sendOne(d *destination, q *queue) bool {
 	if err != nil {
 		return false
 	}
-	answer, err := o.o.Client.Forward(ctx, d.name, from, entry.Sealed)
+	answer, err := o.o.Forward(ctx, d.name, from, entry.Sealed)
 	release()
 	var failure *Failure
 	switch {

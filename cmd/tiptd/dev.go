@@ -80,7 +80,7 @@ func devTLS(ca *devca.CA) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("use the node's certificate: %w", err)
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}, nil
 }
 
 // taken reports whether somebody listens on the address.

@@ -29,8 +29,10 @@ type Node struct {
 	Dir  string // its data folder
 	*node.Node
 
-	key  *seal.NodeKey
-	stop func()
+	key      *seal.NodeKey
+	listener net.Listener
+	peers    map[tipt.NodeName]string // where the nodes of its network are
+	stop     func()
 }
 
 // CheapHash costs next to nothing, so that tests can sign in often.
@@ -45,9 +47,31 @@ func Start(t testing.TB, configure ...func(*node.Config)) *Node {
 		t.Fatal(err)
 	}
 	n := &Node{Name: Name, CA: ca, Dir: filepath.Join(t.TempDir(), "data")}
-	n.start(t, "127.0.0.1:0", configure)
+	n.listen(t, "127.0.0.1:0")
+	n.start(t, configure)
 	t.Cleanup(func() { n.stop() })
 	return n
+}
+
+// StartNetwork runs nodes that can reach each other, as Start does.
+func StartNetwork(t testing.TB, names []tipt.NodeName, configure ...func(*node.Config)) map[tipt.NodeName]*Node {
+	t.Helper()
+	ca, err := devca.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes := make(map[tipt.NodeName]*Node)
+	addresses := make(map[tipt.NodeName]string)
+	for _, name := range names {
+		n := &Node{Name: name, CA: ca, Dir: filepath.Join(t.TempDir(), "data"), peers: addresses}
+		n.listen(t, "127.0.0.1:0")
+		nodes[name], addresses[name] = n, n.Addr
+	}
+	for _, n := range nodes {
+		n.start(t, configure)
+		t.Cleanup(func() { n.stop() })
+	}
+	return nodes
 }
 
 // Restart stops the node in good order and starts it again with the same data
@@ -55,7 +79,14 @@ func Start(t testing.TB, configure ...func(*node.Config)) *Node {
 func (n *Node) Restart(t testing.TB, configure ...func(*node.Config)) {
 	t.Helper()
 	n.stop()
-	n.start(t, n.Addr, configure)
+	n.Again(t, configure...)
+}
+
+// Again starts a stopped node with the same data and address.
+func (n *Node) Again(t testing.TB, configure ...func(*node.Config)) {
+	t.Helper()
+	n.listen(t, n.Addr)
+	n.start(t, configure)
 }
 
 // Stop stops the node in good order.
@@ -67,7 +98,16 @@ func (n *Node) Certificate() []byte { return n.key.Certificate() }
 // Pool holds the root that the node's certificate verifies against.
 func (n *Node) Pool() *x509.CertPool { return n.CA.Pool() }
 
-func (n *Node) start(t testing.TB, addr string, configure []func(*node.Config)) {
+func (n *Node) listen(t testing.TB, addr string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.listener, n.Addr = listener, listener.Addr().String()
+}
+
+func (n *Node) start(t testing.TB, configure []func(*node.Config)) {
 	t.Helper()
 	st, err := sqlite.Open(n.Dir, sqlite.Options{})
 	if err != nil {
@@ -78,7 +118,10 @@ func (n *Node) start(t testing.TB, addr string, configure []func(*node.Config)) 
 		t.Fatal(err)
 	}
 	n.key = key
-	config := node.Config{Name: n.Name, Store: st, Key: key, Hash: CheapHash, NoLimits: true}
+	config := node.Config{
+		Name: n.Name, Store: st, Key: key, Hash: CheapHash, NoLimits: true,
+		Roots: n.Pool(), Resolve: n.peers,
+	}
 	for _, f := range configure {
 		f(&config)
 	}
@@ -90,17 +133,14 @@ func (n *Node) start(t testing.TB, addr string, configure []func(*node.Config)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n.Addr = listener.Addr().String()
 	n.Node = node.New(config)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		secure := tls.NewListener(listener, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}})
+		secure := tls.NewListener(n.listener, &tls.Config{
+			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"},
+		})
 		if err := n.Run(ctx, secure); err != nil {
 			t.Errorf("run the node: %v", err)
 		}
