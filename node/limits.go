@@ -91,6 +91,14 @@ func (l *limits) key(user store.UserID) error {
 	return nil
 }
 
+// recipient charges a user to whom another node may not have sent anything before.
+func (l *limits) recipient(node tipt.NodeName, user tipt.UserName) error {
+	if wait := l.peerRecipients.Meet(node, string(user), time.Now()); wait > 0 {
+		return tooMuch("too many new recipients a day", wait)
+	}
+	return nil
+}
+
 // peer charges a request to the node that forwards it.
 func (l *limits) peer(node tipt.NodeName, size int) (wait time.Duration) {
 	now := time.Now()

@@ -64,13 +64,17 @@ func (n *Node) serveForward(w http.ResponseWriter, r *http.Request) {
 }
 
 // receivePeer is receive for what another node forwards.
-func (n *Node) receivePeer(ctx context.Context, from string, message []byte) ([]byte, bool, error) {
+func (n *Node) receivePeer(ctx context.Context, from tipt.Address, message []byte) ([]byte, bool, error) {
 	type result struct {
 		answer answer
 		err    error
 	}
 	done := make(chan result, 1)
-	n.receive(ctx, from, message, func(a answer, err error) { done <- result{a, err} })
+	who := sender{foreign: true, node: from.Node}
+	if from != (tipt.Address{}) {
+		who.address = from.String()
+	}
+	n.receive(ctx, who, message, func(a answer, err error) { done <- result{a, err} })
 	r := <-done
 	if errors.Is(r.err, seal.ErrMessage) {
 		r.err = fmt.Errorf("%w: %w", peer.ErrBadMessage, r.err)

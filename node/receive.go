@@ -27,13 +27,20 @@ func refuse(code tipt.ForwardErrorCode, format string, args ...any) answer {
 	return answerWith(tipt.ForwardAnswer{Err: &tipt.ForwardError{Code: code, Message: fmt.Sprintf(format, args...)}})
 }
 
+// A sender is who sent a request: a user of this node, or what another node forwards.
+type sender struct {
+	address string        // "" for an anonymous one
+	foreign bool          // another node forwards it
+	node    tipt.NodeName // that node, "" for an anonymous one
+}
+
 // receive opens a sealed request that from sent and does what it asks. done is
 // called once, possibly before receive returns and possibly on the
 // committer's goroutine, so it must not block. Its error wraps
 // [seal.ErrMessage] when the message has a fault of form or integrity; any other is ours.
 // An answer to MESSAGE without an error is given once the message is on the disk, and messages
 // of successive calls are stored in the order of the calls.
-func (n *Node) receive(ctx context.Context, from string, sealed []byte, done func(answer, error)) {
+func (n *Node) receive(ctx context.Context, from sender, sealed []byte, done func(answer, error)) {
 	plain, err := n.key.Load().Open(sealed, time.Now())
 	switch {
 	case errors.Is(err, seal.ErrCannotOpen):
@@ -65,7 +72,7 @@ func (n *Node) receive(ctx context.Context, from string, sealed []byte, done fun
 	}
 }
 
-func (n *Node) receiveMessage(ctx context.Context, from string, m *tipt.MessageForward, done func(answer, error)) {
+func (n *Node) receiveMessage(ctx context.Context, from sender, m *tipt.MessageForward, done func(answer, error)) {
 	name, err := tipt.ParseUserName(m.To)
 	if err != nil {
 		done(refuse(tipt.ErrForwardMalformed, "body.to: %v", err), nil)
@@ -80,7 +87,13 @@ func (n *Node) receiveMessage(ctx context.Context, from string, m *tipt.MessageF
 		done(answer{}, fmt.Errorf("look up a recipient: %w", err))
 		return
 	}
-	message := mailbox.Message{User: user.ID, Kind: store.KindDeliver, From: from, ID: m.ID, Body: m.Message}
+	if from.foreign {
+		if err := n.limits.recipient(from.node, name); err != nil {
+			done(answer{}, err)
+			return
+		}
+	}
+	message := mailbox.Message{User: user.ID, Kind: store.KindDeliver, From: from.address, ID: m.ID, Body: m.Message}
 	err = n.mailboxes.Append(ctx, message, func(outcome store.Outcome, err error) {
 		switch {
 		case err != nil:

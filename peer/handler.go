@@ -30,9 +30,9 @@ type HandlerOptions struct {
 	Key    func() *seal.NodeKey
 	Keys   *Keys
 	Policy *Policy
-	// Receive does what a sealed request asks, which from sent: "" for an anonymous
-	// one. The answer is encoded, or sealed for the asking client.
-	Receive func(ctx context.Context, from string, message []byte) (answer []byte, sealed bool, err error)
+	// Receive does what a sealed request asks, which from sent: zero for an anonymous
+	// one. The answer is encoded, or sealed for the asking client. A [*tipt.Error] BUSY is 429.
+	Receive func(ctx context.Context, from tipt.Address, message []byte) (answer []byte, sealed bool, err error)
 	// Heard is told of each node that called and proved who it is.
 	Heard func(tipt.NodeName)
 	// Limit charges a request of so many bytes to the node that forwards it, "" for the
@@ -143,12 +143,11 @@ func (h *Handler) serveForward(w http.ResponseWriter, r *http.Request) (node tip
 	if wait := h.o.Limit(node, len(body)); wait > 0 {
 		return node, &rejection{status: http.StatusTooManyRequests, wait: wait, err: errors.New("too many messages from your node")}
 	}
-	from := ""
-	if vouched {
-		from = vouch.From.String()
-	}
-	answer, sealed, err := h.o.Receive(r.Context(), from, body)
+	answer, sealed, err := h.o.Receive(r.Context(), vouch.From, body)
+	busy, coded := errors.AsType[*tipt.Error](err)
 	switch {
+	case coded && busy.Code == tipt.ErrBusy:
+		return node, &rejection{status: http.StatusTooManyRequests, wait: max(busy.Wait, time.Second), err: err}
 	case errors.Is(err, ErrBadMessage):
 		return node, &rejection{status: http.StatusBadRequest, err: err}
 	case err != nil:
