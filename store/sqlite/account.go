@@ -71,7 +71,6 @@ func (w *writer) deleteUser(o *store.DeleteUser) error {
 	if err != nil || b == nil {
 		return err
 	}
-	b.changed = false
 	delete(w.mailboxes, o.User)
 	w.trims[o.User] = math.MaxInt64
 	for _, sql := range []string{

@@ -7,7 +7,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -31,7 +33,8 @@ func asChild(t *testing.T, attr *syscall.SysProcAttr, f func(dir string)) {
 		f(dir)
 		return
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
+	run := "^" + strings.ReplaceAll(regexp.QuoteMeta(t.Name()), "/", "$/^") + "$"
+	cmd := exec.Command(os.Args[0], "-test.run="+run, "-test.v")
 	cmd.Env = append(os.Environ(), childDir+"="+t.TempDir())
 	cmd.SysProcAttr = attr
 	out, err := cmd.CombinedOutput()
@@ -43,35 +46,46 @@ func asChild(t *testing.T, attr *syscall.SysProcAttr, f func(dir string)) {
 // TestDiskFull fills a disk of 16 MiB, with a reserve and without one. What was acknowledged is
 // there, users can take their messages, and when there is room again all goes on.
 func TestDiskFull(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		reserve int64
+		size    int // of a message
+	}{
+		{"reserve", 4 << 20, 500},
+		{"reserve, with files", 4 << 20, 150_000},
+		{"no reserve", -1, 500},
+		{"no reserve, in two pages", -1, 5000},
+		{"no reserve, with files", -1, 150_000},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			onSmallDisk(t, func(dir string) { fillDisk(t, dir, tt.reserve, tt.size) })
+		})
+	}
+}
+
+// onSmallDisk runs f in a child that has a file system of 16 MiB of its own.
+func onSmallDisk(t *testing.T, f func(dir string)) {
 	attr := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	if uid := os.Getuid(); uid != 0 {
+	if os.Getuid() != 0 {
 		attr.Cloneflags = syscall.CLONE_NEWUSER
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+		attr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
 	}
 	asChild(t, attr, func(dir string) {
-		for _, tt := range []struct {
-			name    string
-			reserve int64
-			size    int // of a message
-		}{
-			{"reserve", 4 << 20, 500},
-			{"reserve, with files", 4 << 20, 150_000},
-			{"no reserve", -1, 500},
-			{"no reserve, in two pages", -1, 5000},
-			{"no reserve, with files", -1, 150_000},
-		} {
-			t.Run(tt.name, func(t *testing.T) {
-				dir := filepath.Join(dir, tt.name)
-				if err := os.Mkdir(dir, 0o700); err != nil {
-					t.Fatal(err)
-				}
-				if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
-					t.Fatalf("mounting a tmpfs (root or a user namespace is needed): %v", err)
-				}
-				fillDisk(t, dir, tt.reserve, tt.size)
-			})
+		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
+			t.Fatalf("mounting a tmpfs (root or a user namespace is needed): %v", err)
 		}
+		f(dir)
 	})
+}
+
+func free(t *testing.T, dir string) int64 {
+	t.Helper()
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	return int64(st.Bavail) * st.Bsize
 }
 
 func fillDisk(t *testing.T, dir string, reserve int64, size int) {
@@ -86,14 +100,7 @@ func fillDisk(t *testing.T, dir string, reserve int64, size int) {
 	commit(t, s, taken)
 
 	acked := appendUntilFull(t, s, user, size)
-	free := func() int64 {
-		var st syscall.Statfs_t
-		if err := syscall.Statfs(dir, &st); err != nil {
-			t.Fatal(err)
-		}
-		return int64(st.Bavail) * st.Bsize
-	}
-	t.Logf("%d messages, then %d bytes were free", len(acked), free())
+	t.Logf("%d messages, then %d bytes were free", len(acked), free(t, dir))
 	if len(acked) < 10 {
 		t.Errorf("only %d messages fit", len(acked))
 	}
@@ -101,7 +108,7 @@ func fillDisk(t *testing.T, dir string, reserve int64, size int) {
 		t.Errorf("one more message: %v", err)
 	}
 	if reserve > 0 {
-		if f := free(); f < reserve/2 {
+		if f := free(t, dir); f < reserve/2 {
 			t.Errorf("of the reserve of %d bytes %d are left", reserve, f)
 		}
 		commit(t, s, &store.SignIn{User: user, Device: "laptop", Receive: true, Time: time.Now(), MaxDevices: 32},
@@ -135,6 +142,46 @@ func fillDisk(t *testing.T, dir string, reserve int64, size int) {
 		commit(t, s, &store.Take{User: user, Device: "phone", Seq: 1 << 60})
 		commit(t, s, message(user, 3, size))
 	}
+}
+
+// TestDiskFullTakes fills a disk to the last page. The log cannot become longer then, and
+// must be used again from its start.
+func TestDiskFullTakes(t *testing.T) {
+	onSmallDisk(t, func(dir string) {
+		const n = 300
+		data := filepath.Join(dir, "data")
+		s := open(t, data, sqlite.Options{Reserve: -1})
+		user := newUser(t, s)
+		var batch []store.Op
+		for i := range n {
+			batch = append(batch, message(user, i, 500))
+		}
+		commit(t, s, batch...)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+
+		s = open(t, data, sqlite.Options{Reserve: -1})
+		err := os.WriteFile(filepath.Join(dir, "ballast"), make([]byte, free(t, dir)-200<<10), 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		full := 0
+		for i := range int64(n) {
+			take := &store.Take{User: user, Device: "phone", Seq: i + 1}
+			err := s.Commit(t.Context(), []store.Op{take})
+			if errors.Is(err, store.ErrDiskFull) {
+				full++
+				err = s.Commit(t.Context(), []store.Op{take})
+			}
+			if err != nil {
+				t.Fatalf("taking message %d, after %d full disks: %v", i+1, full, err)
+			}
+		}
+		if full == 0 {
+			t.Error("the disk was never full")
+		}
+	})
 }
 
 // appendUntilFull appends messages of some callers through a committer until each was refused. It
@@ -198,22 +245,22 @@ func wantMessages(t *testing.T, s store.Store, user store.UserID, want map[[16]b
 
 // TestSyncFails has a kernel that fails fsync and fdatasync in a child.
 func TestSyncFails(t *testing.T) {
-	asChild(t, nil, func(dir string) { syncFails(t, dir, 100, "tipt.db-wal") })
+	asChild(t, nil, func(dir string) { syncFails(t, dir, 100, unix.SYS_FDATASYNC, "tipt.db-wal") })
 }
 
-// TestBlobSyncFails is TestSyncFails for a message that is a file.
+// TestBlobSyncFails is TestSyncFails for a message that is a file, which is synced with another call.
 func TestBlobSyncFails(t *testing.T) {
-	asChild(t, nil, func(dir string) { syncFails(t, dir, 200_000, "") })
+	asChild(t, nil, func(dir string) { syncFails(t, dir, 200_000, unix.SYS_FSYNC, "") })
 }
 
 // TestCheckpointSyncFails fails the syncs of the database file alone, long after the commits whose pages go there.
 func TestCheckpointSyncFails(t *testing.T) {
-	asChild(t, nil, func(dir string) { syncFails(t, dir, 100, "tipt.db") })
+	asChild(t, nil, func(dir string) { syncFails(t, dir, 100, unix.SYS_FDATASYNC, "tipt.db") })
 }
 
-// syncFails fails the syncs of one open file, or of all, and commits messages until
+// syncFails fails a system call, for one open file or for all, and commits messages until
 // the store says that it has failed.
-func syncFails(t *testing.T, dir string, size int, file string) {
+func syncFails(t *testing.T, dir string, size int, call uint32, file string) {
 	dir = filepath.Join(dir, "store")
 	s, err := sqlite.Open(dir, sqlite.Options{Reserve: 1 << 20}) // checkpoints come early
 	if err != nil {
@@ -223,7 +270,7 @@ func syncFails(t *testing.T, dir string, size int, file string) {
 	if file != "" {
 		file = filepath.Join(dir, file)
 	}
-	if err := failSyncs(file); err != nil {
+	if err := failCall(call, file); err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; err == nil; i++ {
@@ -244,9 +291,9 @@ func syncFails(t *testing.T, dir string, size int, file string) {
 	// Not closed: that would try to sync.
 }
 
-// failSyncs makes fsync and fdatasync of an open file fail with EIO in this process until
-// it ends, or of all files where path is empty.
-func failSyncs(path string) error {
+// failCall makes a system call on an open file fail with EIO in this process until it
+// ends, or on all files where path is empty.
+func failCall(call uint32, path string) error {
 	const (
 		load   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
 		jumpEq = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
@@ -258,8 +305,7 @@ func failSyncs(path string) error {
 	)
 	prog := []unix.SockFilter{
 		{Code: load, K: number},
-		{Code: jumpEq, K: unix.SYS_FSYNC, Jt: 2},
-		{Code: jumpEq, K: unix.SYS_FDATASYNC, Jt: 1},
+		{Code: jumpEq, K: call, Jt: 1},
 		{Code: ret, K: allow},
 	}
 	if path != "" {

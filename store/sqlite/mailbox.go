@@ -72,9 +72,6 @@ func (w *writer) change(b *mailbox) {
 
 func (w *writer) writeMailboxes() error {
 	for _, b := range w.changed {
-		if !b.changed {
-			continue // its user was deleted
-		}
 		b.changed = false
 		if _, err := w.c.exec("UPDATE mailboxes SET seq = ?, count = ?, bytes = ? WHERE user = ?",
 			b.seq, b.count, b.bytes, int64(b.user)); err != nil {

@@ -151,7 +151,7 @@ func testDuplicateFirst(f *fixture) {
 	check := func(why string) {
 		f.Helper()
 		again := *first
-		again.MaxCount, again.MaxBytes = first.MaxCount, first.MaxBytes
+		again.Time = f.now.Add(tipt.DuplicateRetention)
 		f.commit(&again)
 		if again.Outcome != store.Duplicate {
 			f.Errorf("%s: outcome %d", why, again.Outcome)
@@ -168,6 +168,12 @@ func testDuplicateFirst(f *fixture) {
 	f.append(user)
 	first.MaxCount = 1
 	check("mailbox full by count")
+	late := *first
+	late.Time = f.now.Add(tipt.DuplicateRetention + time.Millisecond)
+	f.commit(&late)
+	if late.Outcome != store.Full {
+		f.Errorf("mailbox full, ten days and a millisecond later: outcome %d", late.Outcome)
+	}
 	first.MaxCount, first.MaxBytes = 0, 1
 	check("mailbox full by bytes")
 	f.commit(&store.SetDisabled{User: user, Disabled: true})
