@@ -52,6 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		kong.Name("tiptd"),
 		kong.Description("A node of the Tipt messaging protocol. Try `tiptd demo` first, then `tiptd dev`."),
 		kong.DefaultEnvars("TIPT"),
+		kong.Vars(limitDefaults()),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),

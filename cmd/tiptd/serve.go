@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -20,17 +19,18 @@ import (
 
 // serveCmd is `tiptd serve`. Other programs rely on its flags.
 type serveCmd struct {
-	Node           string            `required:"" placeholder:"NAME" help:"The name of the node: users are called user@NAME."`
-	Listen         string            `default:":443" placeholder:"ADDR" help:"Where to listen (${default})."`
-	Data           string            `required:"" placeholder:"DIR" type:"path" help:"Folder of everything the node keeps; made if missing."`
-	Cert           string            `required:"" placeholder:"FILE" type:"path" help:"Certificate chain for NAME in PEM; read again when it changes."`
-	Key            string            `required:"" placeholder:"FILE" type:"path" help:"The certificate's private key in PEM."`
-	Registration   string            `enum:"open,invite,closed" default:"closed" placeholder:"WHO" help:"Who may register: open, invite or closed (${default})."`
-	RootCA         string            `name:"root-ca" placeholder:"FILE" type:"path" help:"A further root, in PEM, for the certificates of other nodes."`
-	Resolve        map[string]string `mapsep:"none" placeholder:"NAME=HOST:PORT" help:"Where another node is reached, instead of by DNS. May be repeated."`
-	MaxConnections int               `default:"16384" placeholder:"N" help:"Connections served at once (${default})."`
-	LogFormat      string            `enum:"text,json" default:"text" help:"Form of the log: text or json (${default})."`
-	LogLevel       slog.Level        `default:"info" help:"What to log: debug, info, warn or error (${default})."`
+	Node           string     `required:"" placeholder:"NAME" help:"The name of the node: users are called user@NAME."`
+	Listen         string     `default:":443" placeholder:"ADDR" help:"Where to listen (${default})."`
+	Data           string     `required:"" placeholder:"DIR" type:"path" help:"Folder of everything the node keeps; made if missing."`
+	Cert           string     `required:"" placeholder:"FILE" type:"path" help:"Certificate chain for NAME in PEM; read again when it changes."`
+	Key            string     `required:"" placeholder:"FILE" type:"path" help:"The certificate's private key in PEM."`
+	Registration   string     `enum:"open,invite,closed" default:"closed" placeholder:"WHO" help:"Who may register: open, invite or closed (${default})."`
+	MaxConnections int        `default:"16384" placeholder:"N" help:"Connections served at once (${default})."`
+	LogFormat      string     `enum:"text,json" default:"text" help:"Form of the log: text or json (${default})."`
+	LogLevel       slog.Level `default:"info" help:"What to log: debug, info, warn or error (${default})."`
+
+	Peers  peerFlags  `embed:"" group:"Other nodes"`
+	Limits limitFlags `embed:"" group:"Limits (0 is none)"`
 }
 
 // Help is shown below the flags.
@@ -52,7 +52,8 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	if c.MaxConnections < 1 {
 		return fmt.Errorf("--max-connections: %d is too few; at least 1 must be allowed", c.MaxConnections)
 	}
-	if err := c.checkOutbound(); err != nil {
+	peers, err := c.Peers.read()
+	if err != nil {
 		return err
 	}
 	certificate, err := node.LoadCertificate(c.Cert, c.Key, log)
@@ -66,6 +67,9 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 		tls:          certificate.TLS(),
 		registration: registrations[c.Registration],
 		connections:  c.MaxConnections,
+		peers:        peers,
+		limits:       c.Limits.limits(),
+		noWaits:      c.Limits.Limits == "off",
 		log:          log,
 	})
 }
@@ -84,29 +88,6 @@ func (c *serveCmd) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// checkOutbound refuses what forwarding could not use, at the start and not
-// at the first message.
-func (c *serveCmd) checkOutbound() error {
-	if c.RootCA != "" {
-		pem, err := os.ReadFile(c.RootCA)
-		if err != nil {
-			return fmt.Errorf("--root-ca: %w", err)
-		}
-		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-			return fmt.Errorf("--root-ca: %s holds no certificate in PEM", c.RootCA)
-		}
-	}
-	for name, address := range c.Resolve {
-		if _, err := tipt.ParseNodeName(name); err != nil {
-			return fmt.Errorf("--resolve: %w", err)
-		}
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			return fmt.Errorf("--resolve: %s=%s: %w; write NAME=HOST:PORT", name, address, err)
-		}
-	}
-	return nil
-}
-
 // A service is a node with its store and its sockets.
 type service struct {
 	name         tipt.NodeName
@@ -115,6 +96,9 @@ type service struct {
 	tls          *tls.Config
 	registration tipt.Registration
 	connections  int
+	peers        peers
+	limits       node.Limits
+	noWaits      bool // after failed sign-ins
 	log          *slog.Logger
 	tap          func(connection uint64, sent bool, packet []byte)
 	ready        func(net.Addr, store.Store) error // nil, or called once it can be reached
@@ -146,6 +130,12 @@ func serve(ctx context.Context, s streams, v service) (err error) {
 		Admin:          admin,
 		Registration:   v.registration,
 		MaxConnections: v.connections,
+		Roots:          v.peers.roots,
+		Resolve:        v.peers.resolve,
+		Policy:         v.peers.policy,
+		Anonymous:      v.peers.anonymous,
+		Limits:         v.limits,
+		NoLimits:       v.noWaits,
 		Logger:         v.log,
 		Tap:            v.tap,
 	})
@@ -155,6 +145,7 @@ func serve(ctx context.Context, s streams, v service) (err error) {
 			return errors.Join(err, admin.Close(), listener.Close())
 		}
 	}
+	defer v.peers.reloadOnHangup(v.log)()
 	return n.Run(ctx, tls.NewListener(listener, v.tls))
 }
 

@@ -96,6 +96,7 @@ func (d *Daemon) Renew(t testing.TB) {
 func (d *Daemon) Args() []string {
 	return append([]string{
 		"serve", "--node", string(d.Name), "--listen", d.Listen, "--data", d.Data, "--cert", d.Cert, "--key", d.Key,
+		"--limits", "off", // those of load tests; Flags may switch them on again
 	}, d.Flags...)
 }
 
