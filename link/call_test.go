@@ -337,6 +337,63 @@ func TestOrder(t *testing.T) {
 	})
 }
 
+// A countingConn keeps how many packets were written at once.
+type countingConn struct {
+	link.Conn
+	writes chan []int // sizes of their packets
+}
+
+func (c countingConn) Write(packets [][]byte) error {
+	var sizes []int
+	for _, p := range packets {
+		sizes = append(sizes, len(p))
+	}
+	c.writes <- sizes
+	return c.Conn.Write(packets)
+}
+
+// TestJoin: what waits is handed over together, up to 64 KiB.
+func TestJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, cb := link.Pipe()
+		writes := make(chan []int, 100)
+		l := link.New(countingConn{ca, writes}, link.Options{})
+		done, _ := results(200)
+		for range 100 {
+			if err := l.Go(t.Context(), 1, body(0, 100), done); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 10 {
+			if err := l.Go(t.Context(), 1, body(0, 20_000), done); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h, requests := keep()
+		run(t, "b", cb, link.Options{Handler: h})
+		ended := make(chan error)
+		go func() { ended <- l.Run(context.WithoutCancel(t.Context())) }()
+		for range 110 {
+			<-requests
+		}
+		l.CloseNow()
+		<-ended
+		if len(writes) != 4 {
+			t.Errorf("%d writes for 10 KB in 100 packets and 200 KB in 10", len(writes))
+		}
+		close(writes)
+		for sizes := range writes {
+			total := 0
+			for _, n := range sizes {
+				total += n
+			}
+			if total > 70_000 {
+				t.Errorf("a write of %d bytes in %d packets", total, len(sizes))
+			}
+		}
+	})
+}
+
 // TestResponsesFirst: what waits to be written is written responses first.
 func TestResponsesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -212,30 +212,73 @@ func TestPeerReadsSlowly(t *testing.T) {
 	})
 }
 
-// TestCloseToASlowPeer: Close does not wait for its peer longer than 30 s.
+// TestCloseToASlowPeer: Close does not wait for its peer longer than 30 s, also when
+// it was called before Run.
 func TestCloseToASlowPeer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ca, cb := link.Pipe()
-		a, peer := run(t, "a", ca, link.Options{}), newRaw(t, cb)
-		done, _ := results(1)
+	for _, early := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) { testCloseToASlowPeer(t, early) })
+	}
+}
+
+func testCloseToASlowPeer(t *testing.T, early bool) {
+	ca, cb := link.Pipe()
+	peer := newRaw(t, cb)
+	a := &side{Link: link.New(ca, link.Options{}), name: "a", ended: make(chan struct{})}
+	done, _ := results(1)
+	if early {
 		start(t, a, 1, body(4, 2_000_000), done)
 		a.Close(tipt.CloseGoingAway, "")
-		begin := time.Now()
-		m, err := peer.Next()
-		for err == nil {
-			_, err = m.Read(make([]byte, 1<<10))
-			time.Sleep(time.Second)
-			select {
-			case <-a.ended:
-				err = io.EOF
-			default:
+	}
+	go func() {
+		defer close(a.ended)
+		a.err = a.Run(context.WithoutCancel(t.Context()))
+	}()
+	synctest.Wait()
+	if !early {
+		start(t, a, 1, body(4, 2_000_000), done)
+		a.Close(tipt.CloseGoingAway, "")
+	}
+	begin := time.Now()
+	m, err := peer.Next()
+	for err == nil {
+		_, err = m.Read(make([]byte, 1<<10))
+		time.Sleep(time.Second)
+		select {
+		case <-a.ended:
+			err = io.EOF
+		default:
+		}
+	}
+	wantClosed(t, a, true, tipt.CloseGoingAway)
+	if d := time.Since(begin); d > link.StallTimeout+time.Second {
+		t.Errorf("ended after %v, want %v", d, link.StallTimeout)
+	}
+}
+
+// TestMessageAtClose: a message that was coming when Close was called is not heard.
+func TestMessageAtClose(t *testing.T) {
+	for _, packet := range [][]byte{encode(request(1, 1, body(0, 100))), encode(event(1, nil)), encode(request(1, 1, body(0, 10_000)))} {
+		synctest.Test(t, func(t *testing.T) {
+			ca, _ := link.Pipe()
+			out, in := io.Pipe()
+			heard := func() { t.Error("a message was heard after Close") }
+			h := handler{request: func(*link.Request) { heard() }, event: func(tipt.Packet) { heard() }}
+			a := run(t, "a", slowConn{ca, out}, link.Options{Handler: h})
+			half := len(packet) / 2
+			if _, err := in.Write(packet[:half]); err != nil {
+				t.Fatal(err)
 			}
-		}
-		wantClosed(t, a, true, tipt.CloseGoingAway)
-		if d := time.Since(begin); d > link.StallTimeout+time.Second {
-			t.Errorf("ended after %v, want %v", d, link.StallTimeout)
-		}
-	})
+			synctest.Wait()
+			a.Close(tipt.CloseReplaced, "")
+			if _, err := in.Write(packet[half:]); err != nil {
+				t.Fatal(err)
+			}
+			if err := in.Close(); err != nil {
+				t.Fatal(err)
+			}
+			wantClosed(t, a, true, tipt.CloseReplaced)
+		})
+	}
 }
 
 // TestWaitingCallAtClose: calls and PINGs that wait are told at Close.
@@ -250,11 +293,15 @@ func TestWaitingCallAtClose(t *testing.T) {
 		go func() { refused <- a.Go(context.WithoutCancel(t.Context()), 1, body(0, 10_000), done) }()
 		go func() { refused <- a.PingWait(context.WithoutCancel(t.Context())) }()
 		synctest.Wait()
+		begin := time.Now()
 		a.Close(tipt.CloseNormal, "")
 		for range 2 {
 			if err := <-refused; !errors.Is(err, link.ErrClosed) {
 				t.Errorf("what waited: %v", err)
 			}
+		}
+		if d := time.Since(begin); d != 0 {
+			t.Errorf("what waited was told after %v", d)
 		}
 	})
 }

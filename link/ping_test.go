@@ -3,11 +3,11 @@ package link_test
 import (
 	"context"
 	"errors"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/link"
 )
 
@@ -119,14 +119,33 @@ func TestLastReceived(t *testing.T) {
 			t.Fatal(err)
 		}
 		want("PONG")
-
-		// A large message that comes slowly counts as it comes.
-		packet := encode(request(1, 1, body(0, tipt.MaxSealedSize)))
-		go func() {
-			if err := peer.Write([][]byte{packet}); err != nil {
-				t.Error(err)
-			}
-		}()
-		want("large message")
 	})
+}
+
+// TestLastReceivedWithinMessage: a large message that comes slowly counts as it comes,
+// also when there is no memory for it.
+func TestLastReceivedWithinMessage(t *testing.T) {
+	for _, budget := range []*link.Budget{nil, link.NewBudget(100_000)} {
+		synctest.Test(t, func(t *testing.T) {
+			ca, _ := link.Pipe()
+			out, in := io.Pipe()
+			a := run(t, "a", slowConn{ca, out}, link.Options{Budget: budget})
+			packet := encode(request(1, 1, body(0, 300_000)))
+			for len(packet) > 0 {
+				n := min(10_000, len(packet))
+				if _, err := in.Write(packet[:n]); err != nil {
+					t.Fatal(err)
+				}
+				packet = packet[n:]
+				synctest.Wait()
+				if d := time.Since(a.LastReceived()); d != 0 {
+					t.Fatalf("%d bytes before the end: last received %v ago", len(packet), d)
+				}
+				time.Sleep(time.Minute)
+			}
+			if err := in.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
 }
