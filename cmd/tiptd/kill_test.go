@@ -56,7 +56,6 @@ type life struct {
 	number int
 	addr   string
 	ctx    context.Context // ends with the process
-	end    context.CancelFunc
 }
 
 func kill(t *testing.T, seed uint64) {
@@ -105,10 +104,10 @@ func kill(t *testing.T, seed uint64) {
 		life := r.begin(ctx, number, p)
 		load.Go(func() { r.registerSome(life) })
 		if !r.ledger.pass(life.ctx, r.rand.IntN(400)) {
-			t.Errorf("the letters are not answered:\n%s", p.Log())
+			r.report(t)
+			t.Fatalf("the node does not answer letters:\n%s", p.Log())
 		}
 		r.killSoon(p, 20*time.Millisecond)
-		life.end()
 	}
 
 	p = r.daemon.Start(t)
@@ -146,7 +145,12 @@ func (r *trial) newRand() *rand.Rand { return rand.New(rand.NewPCG(r.rand.Uint64
 func (r *trial) begin(ctx context.Context, number int, p *tipttest.Process) *life {
 	r.ledger.live("serves on %s", p.Addr)
 	life := &life{number: number, addr: p.Addr}
-	life.ctx, life.end = context.WithCancel(ctx)
+	var end context.CancelFunc
+	life.ctx, end = context.WithCancel(ctx)
+	go func() {
+		defer end()
+		<-p.Done()
+	}()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.life = life

@@ -110,6 +110,7 @@ func (p *participant) connect(life *life) (away bool) {
 		full = p.full
 	}
 	select {
+	case <-life.ctx.Done():
 	case <-c.ended:
 		p.lost(c.cause)
 	case <-full:
