@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/peer"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -58,6 +59,9 @@ type (
 	}
 	AdminInvite struct {
 		Invite string `json:"invite"`
+	}
+	AdminQueue struct {
+		Messages int `json:"messages"` // given back by drop
 	}
 	AdminError struct {
 		Error string `json:"error"`
@@ -110,6 +114,21 @@ func (n *Node) admin() http.Handler {
 	handle("POST /users/{name}/enable", func(r *http.Request) (any, error) {
 		return struct{}{}, n.setDisabled(r.Context(), r.PathValue("name"), false)
 	})
+	handle("GET /queue", func(*http.Request) (any, error) { return n.outbox.List(), nil })
+	for verb, act := range map[string]func(context.Context, tipt.NodeName) (int, error){
+		"retry": func(ctx context.Context, node tipt.NodeName) (int, error) { return 0, n.outbox.Retry(ctx, node) },
+		"hold":  func(ctx context.Context, node tipt.NodeName) (int, error) { return 0, n.outbox.Hold(ctx, node) },
+		"drop":  n.outbox.Drop,
+	} {
+		handle("POST /queue/{node}/"+verb, func(r *http.Request) (any, error) {
+			name, err := tipt.MapNodeName(r.PathValue("node"))
+			if err != nil {
+				return nil, err
+			}
+			messages, err := act(r.Context(), name)
+			return AdminQueue{Messages: messages}, err
+		})
+	}
 	return mux
 }
 
@@ -127,9 +146,9 @@ func (n *Node) setDisabled(ctx context.Context, raw string, disabled bool) error
 
 func adminStatus(err error) int {
 	switch {
-	case errors.Is(err, tipt.ErrNameInvalid):
+	case errors.Is(err, tipt.ErrNameInvalid), errors.Is(err, tipt.ErrNodeInvalid):
 		return http.StatusBadRequest
-	case errors.Is(err, store.ErrNotFound):
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, peer.ErrNothingWaits):
 		return http.StatusNotFound
 	case errors.Is(err, errStopping):
 		return http.StatusConflict
