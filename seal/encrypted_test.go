@@ -1,8 +1,11 @@
 package seal
 
 import (
+	"crypto/aes"
+	"crypto/sha1"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
@@ -78,6 +81,33 @@ func TestDecryptSamples(t *testing.T) {
 				t.Error("with a short key: no error")
 			}
 		})
+	}
+}
+
+// The two bytes before the hash are under the hash, and checked all the same.
+func TestDecryptMDCHead(t *testing.T) {
+	block, err := aes.NewCipher(testSessionKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		head string
+		want error
+	}{
+		{"\xd3\x14", nil},
+		{"\xd3\x15", errIntegrity},
+		{"\xd2\x14", errIntegrity},
+	} {
+		plain := append(make([]byte, mdcRandomSize), "hello"+tt.head...)
+		sum := sha1.Sum(plain)
+		plain = append(plain, sum[:]...)
+		stream, body := packet.NewOCFBEncrypter(block, plain[:aes.BlockSize], packet.OCFBNoResync)
+		stream.XORKeyStream(plain[mdcRandomSize:], plain[mdcRandomSize:])
+		body = slices.Concat([]byte{1}, body, plain[mdcRandomSize:])
+		packets, err := decryptMDC(body, sessionKey{packet.CipherAES256, testSessionKey})
+		if !errors.Is(err, tt.want) || tt.want == nil && string(packets) != "hello" {
+			t.Errorf("%x: %q, error %v, want %v", tt.head, packets, err, tt.want)
+		}
 	}
 }
 

@@ -52,6 +52,7 @@ func TestSealAndOpen(t *testing.T) {
 
 // What Seal writes, packet by packet (section 5.2).
 func TestSealPackets(t *testing.T) {
+	seen := make(map[string]bool)
 	for _, tt := range []struct {
 		name          string
 		key           string
@@ -87,6 +88,10 @@ func TestSealPackets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if seen[string(key.key)] {
+				t.Errorf("session key %x twice", key.key)
+			}
+			seen[string(key.key)] = true
 			packets, err := e.decrypt(key)
 			if err != nil {
 				t.Fatal(err)
