@@ -305,7 +305,10 @@ func TestGetNodeKey(t *testing.T) {
 		name string
 		want tipt.ErrorCode
 	}{
-		{string(n.Name), 0}, {"NODE.example.", 0}, {"no name", tipt.ErrNodeInvalid}, {"127.0.0.1", tipt.ErrNodeInvalid},
+		{string(n.Name), 0},
+		{"NODE.example.", 0},
+		{"no name", tipt.ErrNodeInvalid},
+		{"127.0.0.1", tipt.ErrNodeInvalid},
 		{"nowhere.invalid", tipt.ErrNodeUnreachable},
 	} {
 		alice.Ask(uint8(i), tipt.RequestGetNodeKey, tipt.GetNodeKeyRequest{Node: test.name, New: i%2 == 0}.Append(nil))

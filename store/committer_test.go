@@ -163,12 +163,14 @@ func TestCommitterBatchBounds(t *testing.T) {
 		want [][]string
 	}{
 		{
-			"operations", CommitterOptions{MaxOps: 3},
+			"operations",
+			CommitterOptions{MaxOps: 3},
 			[][]*testOp{{op("a"), op("b")}, {op("c")}, {op("d")}, {op("e"), op("f"), op("g"), op("h")}, {op("i")}},
 			[][]string{{"a", "b", "c"}, {"d"}, {"e", "f", "g", "h"}, {"i"}},
 		},
 		{
-			"bytes", CommitterOptions{MaxBytes: 30},
+			"bytes",
+			CommitterOptions{MaxBytes: 30},
 			[][]*testOp{{op("a")}, {op("b")}, {op("c")}, {op("d")}, {{name: "e", size: 31}}, {op("f")}},
 			[][]string{{"a", "b", "c"}, {"d"}, {"e"}, {"f"}},
 		},

@@ -26,6 +26,9 @@ type stmt interface {
 	driver.StmtQueryContext
 }
 
+// busyTimeout is for another program that has locked the database.
+const busyTimeout = "PRAGMA busy_timeout = 10000"
+
 // openConn connects to a database file, making it where it does not exist.
 // Checkpoints are the caller's: SQLite's automatic ones hide their errors.
 func openConn(path string, pragmas ...string) (*conn, error) {
@@ -40,7 +43,7 @@ func openConn(path string, pragmas ...string) (*conn, error) {
 	}
 	c := &conn{c: dc, stmts: make(map[string]stmt)}
 	for _, p := range append([]string{
-		"PRAGMA busy_timeout = 10000",
+		busyTimeout,
 		"PRAGMA journal_mode = WAL",
 		"PRAGMA synchronous = FULL",
 		"PRAGMA wal_autocheckpoint = 0",
@@ -148,11 +151,10 @@ func (c *conn) query(n int, row func(v []driver.Value) bool, sql string, args ..
 	}()
 	v := make([]driver.Value, n)
 	for {
-		switch err := rows.Next(v); err {
-		case nil:
-		case io.EOF:
-			return nil
-		default:
+		if err := rows.Next(v); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
 			return err
 		}
 		if !row(v) {

@@ -61,7 +61,7 @@ func lockDir(dir string) (*os.File, error) {
 
 func flock(f *os.File) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err != syscall.EWOULDBLOCK {
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
 		return os.NewSyscallError("flock", err)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, 32))

@@ -11,7 +11,7 @@ import (
 //
 // Times are milliseconds since 1970.
 var migrations = []string{
-	1 - 1: `
+	0: `
 CREATE TABLE users (
 	id       INTEGER PRIMARY KEY, -- rows are never deleted, so an id is never reused
 	name     TEXT NOT NULL UNIQUE,

@@ -108,7 +108,7 @@ func (w *writer) transact(batch []store.Op) error {
 // warn logs an error that concerns no caller.
 func (w *writer) warn(msg string, err error) {
 	if err != nil {
-		w.s.log.Warn(msg, "err", err)
+		w.s.log.Warn("upkeep of the store failed", "what", msg, "err", err)
 	}
 }
 
@@ -216,20 +216,25 @@ func (w *writer) checkpointIfDue() error {
 	}
 	if !complete {
 		// Somebody reads what would be overwritten, or there is no room: try again soon.
-		w.checkpointAt = pages + checkpointPages/16
+		w.checkpointAt = pages + w.s.checkpointPages()/16
 	}
 	return nil
 }
 
-// checkpoint moves the log into the database as far as it can. When complete the next
-// batch writes over the log from its start.
+// checkpoint moves the log into the database. When complete the next batch writes
+// over the log from its start. It waits for the reads that are going on: were they
+// passed by, as there is always one the log would become longer and longer.
 func (w *writer) checkpoint() (complete bool, err error) {
-	v := make([]driver.Value, 3)
-	if _, err := w.c.one(v, "PRAGMA wal_checkpoint(PASSIVE)"); err != nil {
+	if err := w.c.script("PRAGMA busy_timeout = 100"); err != nil { // of somebody who reads for long, not of us
 		return false, err
 	}
-	if busy, log, moved := integer(v[0]), integer(v[1]), integer(v[2]); busy != 0 || log != moved {
-		return false, nil
+	v := make([]driver.Value, 3)
+	_, err = w.c.one(v, "PRAGMA wal_checkpoint(RESTART)")
+	if terr := w.c.script(busyTimeout); err == nil {
+		err = terr
+	}
+	if busy := integer(v[0]) != 0; err != nil || busy {
+		return false, err
 	}
 	w.checkpointAt = w.s.checkpointPages()
 	_, _, err = w.c.c.(sqlite.DBStatus).Status(sqlite.DBStatusCacheWrite, true)
