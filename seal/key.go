@@ -41,16 +41,7 @@ func (d *decryptionKey) opensAt(now time.Time) bool {
 // Ed25519 signing subkey and a Curve25519 encryption subkey, in the forms that
 // GnuPG 2.2, Sequoia and OpenPGP.js can all use.
 func NewNodeKey(name string, now time.Time) (*NodeKey, error) {
-	config := &packet.Config{
-		Time:          func() time.Time { return now },
-		Algorithm:     packet.PubKeyAlgoEdDSA,
-		Curve:         packet.Curve25519,
-		DefaultCipher: packet.CipherAES256,
-		// Advertises version 2 of encrypted packets. GCM, which has hardware
-		// under it, takes a fifth of the time that OCB, its mandatory
-		// alternative, takes.
-		AEADConfig: &packet.AEADConfig{DefaultMode: packet.AEADModeGCM},
-	}
+	config := keyConfig(now)
 	entity, err := openpgp.NewEntity(name, "", "", config)
 	if err != nil {
 		return nil, fmt.Errorf("seal: new key: %w", err)
@@ -68,11 +59,29 @@ func NewNodeKey(name string, now time.Time) (*NodeKey, error) {
 	if err := entity.AddSigningSubkey(config); err != nil {
 		return nil, fmt.Errorf("seal: new key: signing subkey: %w", err)
 	}
+	return nodeKeyOf(entity, config)
+}
+
+func nodeKeyOf(entity *openpgp.Entity, config *packet.Config) (*NodeKey, error) {
 	var secret bytes.Buffer
 	if err := entity.SerializePrivateWithoutSigning(&secret, config); err != nil {
 		return nil, fmt.Errorf("seal: new key: %w", err)
 	}
 	return ParseNodeKey(secret.Bytes())
+}
+
+// keyConfig is how the parts of a key are made at now.
+func keyConfig(now time.Time) *packet.Config {
+	return &packet.Config{
+		Time:          func() time.Time { return now },
+		Algorithm:     packet.PubKeyAlgoEdDSA,
+		Curve:         packet.Curve25519,
+		DefaultCipher: packet.CipherAES256,
+		// Advertises version 2 of encrypted packets. GCM, which has hardware
+		// under it, takes a fifth of the time that OCB, its mandatory
+		// alternative, takes.
+		AEADConfig: &packet.AEADConfig{DefaultMode: packet.AEADModeGCM},
+	}
 }
 
 // Name returns the user id of the certificate: the node's name.
@@ -133,9 +142,7 @@ func decryptionKeys(entity *openpgp.Entity) ([]decryptionKey, error) {
 			return nil, fmt.Errorf("subkey %x: neither Curve25519 nor ML-KEM-768+X25519", subkey.PublicKey.Fingerprint)
 		}
 		d := decryptionKey{key: subkey.PrivateKey}
-		if l := binding.KeyLifetimeSecs; l != nil && *l != 0 {
-			d.ended = subkey.PublicKey.CreationTime.Add(time.Duration(*l) * time.Second)
-		}
+		d.ended = endOf(&subkey, binding)
 		for _, revocation := range subkey.Revocations {
 			if entity.PrimaryKey.VerifySubkeyRevocationSignature(revocation.Packet, subkey.PublicKey) != nil {
 				continue
@@ -150,6 +157,14 @@ func decryptionKeys(entity *openpgp.Entity) ([]decryptionKey, error) {
 		return nil, errors.New("no encryption subkey")
 	}
 	return keys, nil
+}
+
+// endOf is when a subkey expires; zero: never.
+func endOf(subkey *openpgp.Subkey, binding *packet.Signature) time.Time {
+	if l := binding.KeyLifetimeSecs; l != nil && *l != 0 {
+		return subkey.PublicKey.CreationTime.Add(time.Duration(*l) * time.Second)
+	}
+	return time.Time{}
 }
 
 // opens tells the two kinds of encryption subkey that section 5.1 gives a node.

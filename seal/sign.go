@@ -83,15 +83,16 @@ func ed25519Key(key *packet.PublicKey) (ed25519.PublicKey, error) {
 	return ed25519.PublicKey(point), nil
 }
 
-// newestSigningKey returns the signing subkey that was bound last among those
-// that are not revoked.
+// newestSigningKey returns the signing subkey that was made last among those
+// that are valid without end.
 func newestSigningKey(entity *openpgp.Entity) (signingKey, error) {
 	var newest signingKey
 	var since time.Time
 	for i := range entity.Subkeys {
 		subkey := &entity.Subkeys[i]
 		binding, err := subkey.Verify(time.Time{}, nil)
-		if err != nil || !signsOnly(binding) || newest.key != nil && !binding.CreationTime.After(since) {
+		made := subkey.PublicKey.CreationTime
+		if err != nil || !signsOnly(binding) || !endOf(subkey, binding).IsZero() || newest.key != nil && made.Before(since) {
 			continue
 		}
 		secret, ok := subkey.PrivateKey.PrivateKey.(*eddsa.PrivateKey)
@@ -102,7 +103,7 @@ func newestSigningKey(entity *openpgp.Entity) (signingKey, error) {
 			id:  hex.EncodeToString(subkey.PublicKey.Fingerprint),
 			key: ed25519.NewKeyFromSeed(secret.D),
 		}
-		since = binding.CreationTime
+		since = made
 	}
 	if newest.key == nil {
 		return signingKey{}, errors.New("no signing subkey")
