@@ -260,7 +260,7 @@ func openLimit(msg []byte) uint64 { return uint64(len(msg))*9/8 + 64<<10 }
 func checkRefused(t *testing.T, got []byte, err, want error) {
 	t.Helper()
 	not := ErrMessage
-	if want == ErrMessage {
+	if errors.Is(want, ErrMessage) {
 		not = ErrCannotOpen
 	}
 	if !errors.Is(err, want) || errors.Is(err, not) {
