@@ -37,7 +37,11 @@ func prepareDir(dir string) error {
 			return err
 		}
 	}
-	return syncDir(filepath.Dir(dir))
+	// A parent that may be passed through but not read is not one in which dir was just made.
+	if err := syncDir(filepath.Dir(dir)); !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	return nil
 }
 
 // lockDir takes the lock of a data folder, which ends with the returned file
