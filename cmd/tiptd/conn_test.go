@@ -1,10 +1,13 @@
 package main_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"testing"
 	"time"
 
@@ -210,6 +213,57 @@ func (u *user) send(to string, content []byte) error {
 	defer cancel()
 	p, err := u.ask(ctx, tipt.RequestForward, body)
 	return accepted(p, err, true)
+}
+
+// upgrade asks for a WebSocket and returns the answer.
+func upgrade(t *testing.T, d *tipttest.Daemon, addr string) *http.Response {
+	t.Helper()
+	return get(t, d, addr, "/ws", http.Header{
+		"Connection":            {"Upgrade"},
+		"Upgrade":               {"websocket"},
+		"Sec-Websocket-Version": {"13"},
+		"Sec-Websocket-Key":     {"dGhlIHNhbXBsZSBub25jZQ=="}, // RFC 6455, section 1.3
+	})
+}
+
+// get makes an HTTP request on a connection of its own, and drops that once the answer is read.
+func get(t *testing.T, d *tipttest.Daemon, addr, path string, header http.Header) *http.Response {
+	t.Helper()
+	transport := &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{RootCAs: d.CA.Pool(), MinVersion: tls.VersionTLS12},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+string(d.Name)+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header = header
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		t.Fatalf("get %s: %v", path, err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusSwitchingProtocols {
+		body, err := io.ReadAll(response.Body)
+		if err != nil {
+			t.Fatalf("get %s: %v", path, err)
+		}
+		response.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	return response
+}
+
+// wantCode checks that a request was refused for a reason.
+func wantCode(t *testing.T, what string, err error, code tipt.ErrorCode) {
+	t.Helper()
+	if !errors.Is(err, code) {
+		t.Errorf("%s: %v, want %v", what, err, code)
+	}
 }
 
 // wantClose waits for the node to close the connection with a code.

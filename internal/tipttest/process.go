@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -42,6 +43,8 @@ type Daemon struct {
 	Listen string
 	// Flags are further ones.
 	Flags []string
+	// Args, where not nil, are the arguments in place of all that the fields above make.
+	Args []string
 	// Env is added to the test's environment, of which variables TIPT_… are not passed on.
 	Env []string
 	// Wrap is a command that runs it and becomes it, such as strace -D.
@@ -92,14 +95,6 @@ func (d *Daemon) Renew(t testing.TB) {
 	}
 }
 
-// Args are the arguments of tiptd.
-func (d *Daemon) Args() []string {
-	return append([]string{
-		"serve", "--node", string(d.Name), "--listen", d.Listen, "--data", d.Data, "--cert", d.Cert, "--key", d.Key,
-		"--limits", "off", // those of load tests; Flags may switch them on again
-	}, d.Flags...)
-}
-
 // Env returns this process's environment without the variables TIPT_…, and
 // with what is added.
 func Env(added ...string) []string {
@@ -116,12 +111,18 @@ func Env(added ...string) []string {
 // for anything.
 func (d *Daemon) Launch(t testing.TB) *Process {
 	t.Helper()
-	command := append(append([]string{}, d.Wrap...), d.Binary)
-	command = append(command, d.Args()...)
+	args := d.Args
+	if args == nil {
+		args = append([]string{
+			"serve", "--node", string(d.Name), "--listen", d.Listen, "--data", d.Data, "--cert", d.Cert, "--key", d.Key,
+			"--limits", "off", // those of load tests; Flags may switch them on again
+		}, d.Flags...)
+	}
+	command := slices.Concat(d.Wrap, []string{d.Binary}, args)
 	p := &Process{t: t, cmd: exec.Command(command[0], command[1:]...), done: make(chan struct{})}
 	p.log.listening = make(chan string, 1)
 	p.cmd.Env = Env(d.Env...)
-	p.cmd.Stderr = &p.log
+	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("start tiptd: %v", err)
 	}
@@ -148,6 +149,7 @@ type Process struct {
 
 	t    testing.TB
 	cmd  *exec.Cmd
+	out  transcript
 	log  transcript
 	done chan struct{} // closed when it has ended
 	err  error         // of Wait; to be read after done
@@ -210,16 +212,15 @@ func (p *Process) Stop() {
 	}
 }
 
+// Output returns what it has printed to standard output.
+func (p *Process) Output() string { return p.out.String() }
+
 // Log returns what it has printed to standard error.
-func (p *Process) Log() string {
-	p.log.mu.Lock()
-	defer p.log.mu.Unlock()
-	return p.log.text.String()
-}
+func (p *Process) Log() string { return p.log.String() }
 
 // A transcript keeps what a process prints.
 type transcript struct {
-	listening chan string // gets the address it listens on
+	listening chan string // gets the address it listens on; nil where it does not say
 
 	mu   sync.Mutex // guards the following fields
 	text bytes.Buffer
@@ -237,8 +238,14 @@ func (w *transcript) Write(b []byte) (int, error) {
 			return len(b), nil
 		}
 		if addr, ok := strings.CutPrefix(string(line), "listening on "); ok {
-			w.listening <- addr // it says so once
+			w.listening <- addr // it says so once, on standard error
 		}
 		w.line = rest
 	}
+}
+
+func (w *transcript) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
 }
