@@ -13,6 +13,7 @@ import (
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/peer"
+	"github.com/tipt/tipt-go/seal"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -59,6 +60,9 @@ type (
 	}
 	AdminInvite struct {
 		Invite string `json:"invite"`
+	}
+	AdminKey struct {
+		Certificate []byte `json:"certificate"`
 	}
 	AdminQueue struct {
 		Messages int `json:"messages"` // given back by drop
@@ -114,6 +118,16 @@ func (n *Node) admin() http.Handler {
 	handle("POST /users/{name}/enable", func(r *http.Request) (any, error) {
 		return struct{}{}, n.setDisabled(r.Context(), r.PathValue("name"), false)
 	})
+	handle("GET /key", func(*http.Request) (any, error) {
+		return AdminKey{Certificate: n.key.Load().Certificate()}, nil
+	})
+	handle("POST /key/{change}", func(r *http.Request) (any, error) {
+		key, err := n.changeKey(KeyChange(r.PathValue("change")))
+		if err != nil {
+			return nil, err
+		}
+		return AdminKey{Certificate: key.Certificate()}, nil
+	})
 	handle("GET /queue", func(*http.Request) (any, error) { return n.outbox.List(), nil })
 	for verb, act := range map[string]func(context.Context, tipt.NodeName) (int, error){
 		"retry": func(ctx context.Context, node tipt.NodeName) (int, error) { return 0, n.outbox.Retry(ctx, node) },
@@ -150,7 +164,7 @@ func adminStatus(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, peer.ErrNothingWaits):
 		return http.StatusNotFound
-	case errors.Is(err, errStopping):
+	case errors.Is(err, errStopping), errors.Is(err, seal.ErrHasMLKEM):
 		return http.StatusConflict
 	default:
 		return http.StatusInternalServerError

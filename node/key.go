@@ -22,11 +22,28 @@ const maxKeyFile = 64 << 10
 // first start. The file is 0600 and on the disk when LoadKey returns: clients
 // remember the key, so it must not change.
 func LoadKey(dir string, name tipt.NodeName) (*seal.NodeKey, error) {
+	key, err := ReadKey(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		key, err = seal.NewNodeKey(string(name), time.Now())
+		if err != nil {
+			return nil, fmt.Errorf("make the node's key: %w", err)
+		}
+		return key, SaveKey(dir, key)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if key.Name() != string(name) {
+		return nil, fmt.Errorf("the data folder %s is that of the node %s, not of %s", dir, key.Name(), name)
+	}
+	return key, nil
+}
+
+// ReadKey reads the node's key from the data folder. Without one the error is
+// [os.ErrNotExist].
+func ReadKey(dir string) (*seal.NodeKey, error) {
 	path := filepath.Join(dir, keyFile)
 	file, err := os.Open(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return makeKey(dir, path, name)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("read the node's key: %w", err)
 	}
@@ -46,25 +63,20 @@ func LoadKey(dir string, name tipt.NodeName) (*seal.NodeKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the node's key %s: %w", path, err)
 	}
-	if key.Name() != string(name) {
-		return nil, fmt.Errorf("the data folder %s is that of the node %s, not of %s", dir, key.Name(), name)
-	}
 	return key, nil
 }
 
-func makeKey(dir, path string, name tipt.NodeName) (_ *seal.NodeKey, err error) {
-	key, err := seal.NewNodeKey(string(name), time.Now())
-	if err != nil {
-		return nil, fmt.Errorf("make the node's key: %w", err)
-	}
-	// Under another name first: a crash leaves a whole key or none.
+// SaveKey puts a node's key into the data folder, in place of the one that is
+// there. A crash leaves the one or the other.
+func SaveKey(dir string, key *seal.NodeKey) (err error) {
 	file, err := os.CreateTemp(dir, keyFile+".*") // made 0600
 	if err != nil {
-		return nil, fmt.Errorf("write the node's key: %w", err)
+		return fmt.Errorf("write the node's key: %w", err)
 	}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("write the node's key: %w", errors.Join(err, os.Remove(file.Name())))
+			err = fmt.Errorf("write the node's key: %w", err)
+			_ = os.Remove(file.Name()) // gone already once it has its name
 		}
 	}()
 	_, err = file.Write(key.Append(nil))
@@ -72,17 +84,54 @@ func makeKey(dir, path string, name tipt.NodeName) (_ *seal.NodeKey, err error) 
 		err = file.Sync()
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
-		return nil, err
+		return err
 	}
-	if err = os.Rename(file.Name(), path); err != nil {
-		return nil, err
+	if err = os.Rename(file.Name(), filepath.Join(dir, keyFile)); err != nil {
+		return err
 	}
+	return syncFolder(dir)
+}
+
+func syncFolder(dir string) error {
 	folder, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+// A KeyChange is what an operator does to the node's key.
+type KeyChange string
+
+const (
+	KeyRotate   KeyChange = "rotate"    // new subkeys under the same primary key
+	KeyAddMLKEM KeyChange = "add-mlkem" // a subkey that a quantum computer cannot break
+)
+
+// ChangeKey returns the key after a change.
+func ChangeKey(key *seal.NodeKey, change KeyChange, now time.Time) (*seal.NodeKey, error) {
+	switch change {
+	case KeyRotate:
+		return key.Rotate(now)
+	case KeyAddMLKEM:
+		return key.AddMLKEM(now)
+	default:
+		return nil, fmt.Errorf("no change of a key is called %q", change)
+	}
+}
+
+// changeKey changes the key of the running node, on the disk first.
+func (n *Node) changeKey(change KeyChange) (*seal.NodeKey, error) {
+	n.keyChange.Lock()
+	defer n.keyChange.Unlock()
+	key, err := ChangeKey(n.key.Load(), change, time.Now())
 	if err != nil {
 		return nil, err
 	}
-	if err = errors.Join(folder.Sync(), folder.Close()); err != nil {
+	if err := SaveKey(n.config.Data, key); err != nil {
 		return nil, err
 	}
+	n.key.Store(key)
+	n.log.Info("the node's key has changed", "change", change)
 	return key, nil
 }

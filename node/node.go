@@ -40,6 +40,8 @@ type Config struct {
 	Name  tipt.NodeName
 	Store store.Store   // not closed by the node
 	Key   *seal.NodeKey // as [LoadKey] returns it
+	// Data is the folder in which a changed key is stored.
+	Data string
 	// Admin is the admin socket, as [ListenAdmin] returns it; nil for none. Run closes it.
 	Admin net.Listener
 
@@ -94,10 +96,11 @@ type Node struct {
 	outbox    *peer.Outbox
 	handler   *peer.Handler
 
-	key    atomic.Pointer[seal.NodeKey] // a rotation changes it
-	online online
-	tasks  sync.WaitGroup // sessions and what they started
-	stats  stats
+	key       atomic.Pointer[seal.NodeKey] // changed with keyChange held
+	keyChange sync.Mutex
+	online    online
+	tasks     sync.WaitGroup // sessions and what they started
+	stats     stats
 
 	// alive is the context of Run without its end: sessions outlive that by a drain.
 	alive          context.Context

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
@@ -59,6 +61,23 @@ func (c *Certificate) Fingerprint() string { return c.fingerprint }
 
 // Bytes returns the certificate as it was parsed.
 func (c *Certificate) Bytes() []byte { return slices.Clone(c.raw) }
+
+// Armor returns the certificate as text, for people and for programs that
+// import keys.
+func (c *Certificate) Armor() (string, error) {
+	var text strings.Builder
+	w, err := armor.Encode(&text, openpgp.PublicKeyType, nil)
+	if err != nil {
+		return "", fmt.Errorf("seal: armor: %w", err)
+	}
+	if _, err := w.Write(c.raw); err != nil {
+		return "", fmt.Errorf("seal: armor: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return "", fmt.Errorf("seal: armor: %w", err)
+	}
+	return text.String() + "\n", nil
+}
 
 // A recipient is the one subkey that a message is sealed to, and how.
 type recipient struct {

@@ -111,6 +111,9 @@ func (d dataFlag) set(ctx context.Context, s streams, user, verb, done string) e
 	return err
 }
 
+// errNoNode says that nobody listens on the admin socket.
+var errNoNode = errors.New("no node runs on the data folder")
+
 // maxAnswer bounds what is read of an answer: a page of users is the largest.
 const maxAnswer = 1 << 20
 
@@ -135,7 +138,7 @@ func (d dataFlag) ask(ctx context.Context, method, path string, body, answer any
 	response, err := client.Do(request)
 	if err != nil {
 		if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
-			return fmt.Errorf("no node runs on the data folder %s; give the --data of its `tiptd serve`", d.Data)
+			return fmt.Errorf("%w %s; give the --data of its `tiptd serve`", errNoNode, d.Data)
 		}
 		return fmt.Errorf("reach the node: %w", err)
 	}

@@ -29,6 +29,7 @@ type cli struct {
 	Demo        demoCmd        `cmd:"" help:"Show a whole conversation, packet by packet, and end."`
 	Maintenance maintenanceCmd `cmd:"" help:"Turn clients away while the node keeps running, or let them in again."`
 	Invite      inviteCmd      `cmd:"" help:"Invite new users."`
+	Key         keyCmd         `cmd:"" help:"Show or change the node's OpenPGP key."`
 	Queue       queueCmd       `cmd:"" help:"Show what waits for other nodes, and decide about it."`
 	User        userCmd        `cmd:"" help:"List users, lock them out or let them in again."`
 	Version     versionCmd     `cmd:"" help:"Print the versions of this program and of its protocol."`

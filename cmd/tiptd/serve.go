@@ -127,6 +127,7 @@ func serve(ctx context.Context, s streams, v service) (err error) {
 		Name:           v.name,
 		Store:          st,
 		Key:            key,
+		Data:           v.data,
 		Admin:          admin,
 		Registration:   v.registration,
 		MaxConnections: v.connections,

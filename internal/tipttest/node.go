@@ -119,7 +119,7 @@ func (n *Node) start(t testing.TB, configure []func(*node.Config)) {
 	}
 	n.key = key
 	config := node.Config{
-		Name: n.Name, Store: st, Key: key, Hash: CheapHash, NoLimits: true,
+		Name: n.Name, Store: st, Data: n.Dir, Key: key, Hash: CheapHash, NoLimits: true,
 		Roots: n.Pool(), Resolve: n.peers,
 	}
 	for _, f := range configure {
