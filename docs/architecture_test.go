@@ -35,7 +35,7 @@ var mayImport = map[string][]string{
 	"internal/devca":    {},
 	"internal/tap":      {"."},
 	"internal/tipttest": {".", "internal/ws", "link", "seal", "store/sqlite", "account", "node", "internal/devca"},
-	"cmd/tiptd":         {".", "store", "store/sqlite", "node", "client", "internal/tap", "internal/devca"},
+	"cmd/tiptd":         {".", "seal", "store", "store/sqlite", "peer", "node", "client", "internal/limit", "internal/tap", "internal/devca"},
 	"cmd/tipt":          {".", "client"},
 }
 
