@@ -111,7 +111,7 @@ func TestResendsWhatGotNoResponse(t *testing.T) {
 		n.giveKey()
 		_, first, sealed := n.wantForward()
 		for range 5 {
-			n.conn.CloseNow()
+			n.now().CloseNow()
 			time.Sleep(time.Hour)
 			_, again, sealedAgain := n.wantForward()
 			if *again.Ref != *first.Ref || sealedAgain.Message.ID != sealed.Message.ID {
@@ -121,7 +121,7 @@ func TestResendsWhatGotNoResponse(t *testing.T) {
 				t.Error("sent again, sealed anew")
 			}
 		}
-		n.conn.Close(tipt.CloseMaintenance, "")
+		n.now().Close(tipt.CloseMaintenance, "")
 		time.Sleep(time.Hour)
 		r, _, _ := n.wantForward()
 		r.Reply(nil)
@@ -138,17 +138,17 @@ func TestGivesUpAtSecondSuspiciousClose(t *testing.T) {
 			info := func() error { _, err := c.Info(t.Context()); return err }
 			poison := begin(t, info)
 			n.want(tipt.RequestGetInfo)
-			n.conn.Close(code, "")
+			n.now().Close(code, "")
 			time.Sleep(time.Minute)
 			n.want(tipt.RequestGetInfo)
 			poison.wantRunning()
 			innocent := begin(t, info)
 			n.want(tipt.RequestGetInfo)
-			n.conn.CloseNow() // says nothing against what is under way
+			n.now().CloseNow() // says nothing against what is under way
 			time.Sleep(time.Minute)
 			n.want(tipt.RequestGetInfo)
 			n.want(tipt.RequestGetInfo)
-			n.conn.Close(code, "")
+			n.now().Close(code, "")
 			time.Sleep(time.Minute)
 			var closed *link.CloseError
 			if err := <-poison.done; !errors.As(err, &closed) || closed.Code != code {
@@ -173,8 +173,8 @@ func TestWaitsOutBusy(t *testing.T) {
 		time.Sleep(time.Second + time.Millisecond)
 		n.want(tipt.RequestListDevices).Reply(tipt.ListDevicesResponse{}.Append(nil))
 		devices.want(nil)
-		if len(n.dials) != 1 {
-			t.Errorf("%d connections, want 1", len(n.dials))
+		if len(n.dialed()) != 1 {
+			t.Errorf("%d connections, want 1", len(n.dialed()))
 		}
 	})
 }
@@ -206,7 +206,7 @@ func TestAsksOnceWhatMustNotBeRepeated(t *testing.T) {
 				busy.want(tipt.ErrBusy)
 				lost := begin(t, func() error { return tt.call(t.Context(), c) })
 				n.want(tt.code)
-				n.conn.CloseNow()
+				n.now().CloseNow()
 				lost.want(ErrUnknownOutcome)
 				time.Sleep(time.Minute)
 				n.wantNothing()
@@ -226,8 +226,8 @@ func TestContextEndsCall(t *testing.T) {
 		cancel()
 		asked.want(context.Canceled)
 
-		n.refuse = func() error { return errors.New("down") }
-		n.conn.CloseNow()
+		n.change(func() { n.refuse = func() error { return errors.New("down") } })
+		n.now().CloseNow()
 		time.Sleep(time.Minute)
 		ctx, cancel = context.WithCancel(t.Context())
 		waiting := begin(t, func() error { _, err := c.Info(ctx); return err })
@@ -248,8 +248,8 @@ func TestCloseEndsCalls(t *testing.T) {
 				receive := begin(t, func() error { return c.Receive(t.Context(), nil) })
 				switch state {
 				case "disconnected":
-					n.refuse = func() error { return errors.New("down") }
-					n.conn.CloseNow()
+					n.change(func() { n.refuse = func() error { return errors.New("down") } })
+					n.now().CloseNow()
 					time.Sleep(time.Hour)
 				case "busy":
 					r.Fail(&tipt.Error{Code: tipt.ErrBusy, Wait: time.Hour})
@@ -262,7 +262,7 @@ func TestCloseEndsCalls(t *testing.T) {
 				c.Close() // does no harm
 				if state == "connected" {
 					var closed *link.CloseError
-					if err := <-n.conn.ended; !errors.As(err, &closed) || closed.Code != tipt.CloseNormal {
+					if err := <-n.now().ended; !errors.As(err, &closed) || closed.Code != tipt.CloseNormal {
 						t.Errorf("the node sees %v, want a close with 1000", err)
 					}
 				}
@@ -288,8 +288,8 @@ func TestSignInGivenUp(t *testing.T) {
 		first.want(context.Canceled)
 		// The connection may be signed in or not; the next one is certainly not.
 		time.Sleep(time.Second)
-		if len(n.dials) != 2 {
-			t.Fatalf("%d connections, want a second one", len(n.dials))
+		if len(n.dialed()) != 2 {
+			t.Fatalf("%d connections, want a second one", len(n.dialed()))
 		}
 		second := begin(t, func() error { _, err := c.SignIn(t.Context(), credentials); return err })
 		n.want(tipt.RequestSignIn).Reply(tipt.SignInResponse{Address: alice.String(), Token: token}.Append(nil))
@@ -311,12 +311,12 @@ func TestSignInOverLostConnection(t *testing.T) {
 			return err
 		})
 		n.want(tipt.RequestSignIn)
-		n.hold = false
-		n.conn.CloseNow()
+		n.change(func() { n.hold = false })
+		n.now().CloseNow()
 		time.Sleep(time.Second)
 		signIn.want(nil)
 		want := []tipt.SignInRequest{{User: "alice", Device: "default", Token: token, HasToken: true}}
-		if diff := cmp.Diff(want, n.signIns); diff != "" {
+		if diff := cmp.Diff(want, n.signedIn()); diff != "" {
 			t.Errorf("sign-ins (-want +got):\n%s", diff)
 		}
 	})
@@ -337,12 +337,12 @@ func TestResumesByPasswordWithoutToken(t *testing.T) {
 		})
 		n.want(tipt.RequestSignIn).Reply(tipt.SignInResponse{Address: alice.String()}.Append(nil))
 		signIn.want(nil)
-		n.hold = false
-		n.conn.CloseNow()
+		n.change(func() { n.hold = false })
+		n.now().CloseNow()
 		time.Sleep(time.Second)
 		synctest.Wait()
 		want := []tipt.SignInRequest{{User: "alice", Device: "default", Password: "correct horse"}}
-		if diff := cmp.Diff(want, n.signIns); diff != "" {
+		if diff := cmp.Diff(want, n.signedIn()); diff != "" {
 			t.Errorf("sign-ins (-want +got):\n%s", diff)
 		}
 	})

@@ -53,7 +53,7 @@ func TestReceive(t *testing.T) {
 		n := newFakeNode(t)
 		c := signedIn(t, n, nil)
 		defer c.Close()
-		early := n.conn.deliver(textOf(1, "before Receive"))
+		early := n.now().deliver(textOf(1, "before Receive"))
 		wantNoAnswer(t, early)
 		var r recorder
 		ctx, cancel := context.WithCancel(t.Context())
@@ -62,7 +62,7 @@ func TestReceive(t *testing.T) {
 		other := textOf(2, "")
 		other.Message = []byte{0xc1, 0xff}
 		other.From = ""
-		wantAnswer(t, n.conn.deliver(other), nil)
+		wantAnswer(t, n.now().deliver(other), nil)
 		want := []Message{
 			{ID: tipt.MessageID{1}, From: bob.String(), Time: time.UnixMilli(2), Body: textOf(1, "before Receive").Message},
 			{ID: tipt.MessageID{2}, Time: time.UnixMilli(2), Body: []byte{0xc1, 0xff}},
@@ -78,7 +78,7 @@ func TestReceive(t *testing.T) {
 		}
 		cancel()
 		receive.want(context.Canceled)
-		late := n.conn.deliver(textOf(3, "after Receive"))
+		late := n.now().deliver(textOf(3, "after Receive"))
 		wantNoAnswer(t, late)
 		begin(t, func() error { return c.Receive(t.Context(), r.handle) })
 		wantAnswer(t, late, nil)
@@ -110,8 +110,8 @@ func TestReceiveReturns(t *testing.T) {
 				begin(t, func() error { return c.Receive(t.Context(), r.handle) })
 				tt.sent.ID, tt.sent.Node, tt.sent.Time = tipt.MessageID{7}, node, time.UnixMilli(2)
 				body := tt.sent.Append(nil)
-				wantAnswer(t, n.conn.request(tipt.RequestReturn, body), nil)
-				wantAnswer(t, n.conn.request(tipt.RequestReturn, body), nil) // recognised
+				wantAnswer(t, n.now().request(tipt.RequestReturn, body), nil)
+				wantAnswer(t, n.now().request(tipt.RequestReturn, body), nil) // recognised
 				want := []Message{{
 					ID:     tipt.MessageID{7},
 					Time:   time.UnixMilli(2),
@@ -146,7 +146,7 @@ func TestReceiveHandsOverAgain(t *testing.T) {
 		}}
 		began := time.Now()
 		begin(t, func() error { return c.Receive(t.Context(), r.handle) })
-		one, two := n.conn.deliver(textOf(1, "one")), n.conn.deliver(textOf(2, "two"))
+		one, two := n.now().deliver(textOf(1, "one")), n.now().deliver(textOf(2, "two"))
 		time.Sleep(time.Hour)
 		wantNoAnswer(t, one)
 		wantNoAnswer(t, two)
@@ -160,10 +160,10 @@ func TestReceiveHandsOverAgain(t *testing.T) {
 			t.Errorf("handed over %d times in an hour", len(r.got))
 		}
 		// A lost connection changes nothing.
-		n.conn.CloseNow()
+		n.now().CloseNow()
 		time.Sleep(10 * time.Minute)
 		broken = false
-		one, two = n.conn.deliver(textOf(1, "one")), n.conn.deliver(textOf(2, "two"))
+		one, two = n.now().deliver(textOf(1, "one")), n.now().deliver(textOf(2, "two"))
 		time.Sleep(tipt.ReconnectMax)
 		wantAnswer(t, one, nil)
 		wantAnswer(t, two, nil)
@@ -180,8 +180,8 @@ func TestReceiveRejects(t *testing.T) {
 		defer c.Close()
 		r := recorder{result: func(Message) error { return fmt.Errorf("spam: %w", ErrReject) }}
 		begin(t, func() error { return c.Receive(t.Context(), r.handle) })
-		wantAnswer(t, n.conn.deliver(textOf(1, "one")), tipt.ErrRejected)
-		wantAnswer(t, n.conn.deliver(textOf(1, "one")), nil)
+		wantAnswer(t, n.now().deliver(textOf(1, "one")), tipt.ErrRejected)
+		wantAnswer(t, n.now().deliver(textOf(1, "one")), nil)
 		if len(r.got) != 1 {
 			t.Errorf("handed over %d times, want once", len(r.got))
 		}
@@ -194,9 +194,9 @@ func TestReceiveRefusesMalformed(t *testing.T) {
 		c := signedIn(t, n, nil)
 		defer c.Close()
 		body := textOf(1, "one").Append(nil)
-		wantAnswer(t, n.conn.request(tipt.RequestDeliver, nil), tipt.ErrMalformed)
-		wantAnswer(t, n.conn.request(tipt.RequestReturn, body), tipt.ErrMalformed)
-		wantAnswer(t, n.conn.request(0x7f, body), tipt.ErrUnsupported)
+		wantAnswer(t, n.now().request(tipt.RequestDeliver, nil), tipt.ErrMalformed)
+		wantAnswer(t, n.now().request(tipt.RequestReturn, body), tipt.ErrMalformed)
+		wantAnswer(t, n.now().request(0x7f, body), tipt.ErrUnsupported)
 	})
 }
 
@@ -207,14 +207,14 @@ func TestReceiveRecognisesDuplicates(t *testing.T) {
 		defer c.Close()
 		var r recorder
 		begin(t, func() error { return c.Receive(t.Context(), r.handle) })
-		wantAnswer(t, n.conn.deliver(textOf(1, "one")), nil)
-		n.conn.CloseNow()
+		wantAnswer(t, n.now().deliver(textOf(1, "one")), nil)
+		n.now().CloseNow()
 		time.Sleep(time.Second)
-		wantAnswer(t, n.conn.deliver(textOf(1, "one")), nil)
+		wantAnswer(t, n.now().deliver(textOf(1, "one")), nil)
 		carol := textOf(1, "from another sender")
 		carol.From = "carol@node.example"
-		wantAnswer(t, n.conn.deliver(carol), nil)
-		wantAnswer(t, n.conn.deliver(textOf(2, "two")), nil)
+		wantAnswer(t, n.now().deliver(carol), nil)
+		wantAnswer(t, n.now().deliver(textOf(2, "two")), nil)
 		want := []string{"one", "from another sender", "two"}
 		if diff := cmp.Diff(want, r.texts()); diff != "" {
 			t.Errorf("texts (-want +got):\n%s", diff)
@@ -230,11 +230,11 @@ func TestMessageTakenWhileConnectionIsLost(t *testing.T) {
 		release := make(chan struct{})
 		r := recorder{result: func(Message) error { <-release; return nil }}
 		begin(t, func() error { return c.Receive(t.Context(), r.handle) })
-		n.conn.deliver(textOf(1, "one"))
+		n.now().deliver(textOf(1, "one"))
 		synctest.Wait()
-		n.conn.CloseNow()
+		n.now().CloseNow()
 		time.Sleep(time.Second)
-		again := n.conn.deliver(textOf(1, "one"))
+		again := n.now().deliver(textOf(1, "one"))
 		wantNoAnswer(t, again)
 		close(release)
 		wantAnswer(t, again, nil)

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,18 +29,47 @@ var (
 // A fakeNode is the other end of a client's connections, in the bubble of a
 // synctest. It greets and signs in by itself; what else the client asks the test answers.
 type fakeNode struct {
-	t        *testing.T
-	key      *seal.NodeKey
+	t     *testing.T
+	key   *seal.NodeKey      // owned by the test
+	asked chan *link.Request // what the test is to answer
+
+	mu       sync.Mutex                  // guards the following; see change
 	refuse   func() error                // nil, or why a connection is refused
 	wrap     func(c link.Conn) link.Conn // nil, or what the client's end is put into
 	signIn   *tipt.Error                 // nil, or what SIGN_IN is answered with
 	hold     bool                        // SIGN_IN is for the test to answer
 	versions tipt.HandshakeResponse
+	dials    []time.Time
+	signIns  []tipt.SignInRequest
+	conn     *fakeConn // the latest
+}
 
-	dials   []time.Time
-	signIns []tipt.SignInRequest
-	conn    *fakeConn // the latest
-	asked   chan *link.Request
+// change has f change how the node behaves. refuse and wrap are called with mu held.
+func (n *fakeNode) change(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f()
+}
+
+// dialed returns when the client tried to connect.
+func (n *fakeNode) dialed() []time.Time {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.dials)
+}
+
+// signedIn returns the sign-ins that the node did by itself.
+func (n *fakeNode) signedIn() []tipt.SignInRequest {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.signIns)
+}
+
+// now returns the latest connection.
+func (n *fakeNode) now() *fakeConn {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.conn
 }
 
 // A fakeConn is one connection as the node sees it.
@@ -68,6 +99,8 @@ func newNodeKey(t *testing.T) *seal.NodeKey {
 }
 
 func (n *fakeNode) dial(context.Context) (link.Conn, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.dials = append(n.dials, time.Now())
 	if n.refuse != nil {
 		if err := n.refuse(); err != nil {
@@ -89,6 +122,8 @@ func (c *fakeConn) ServeEvent(tipt.Packet) {}
 
 func (c *fakeConn) ServeTipt(r *link.Request) {
 	n := c.node
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	switch code := tipt.NodeRequest(r.Code); {
 	case code == tipt.RequestHandshake:
 		r.Reply(n.versions.Append(nil))

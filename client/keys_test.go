@@ -171,7 +171,7 @@ func TestReturnedCannotOpenOutdatesKey(t *testing.T) {
 		n.want(tipt.RequestForward).Reply(nil)
 		first.want(nil)
 		cannotOpen := tipt.ForwardAnswer{Err: &tipt.ForwardError{Code: tipt.ErrCannotOpen}}
-		n.conn.request(tipt.RequestReturn, tipt.ReturnRequest{Node: string(nodeName), Response: cannotOpen.Append(nil)}.Append(nil))
+		n.now().request(tipt.RequestReturn, tipt.ReturnRequest{Node: string(nodeName), Response: cannotOpen.Append(nil)}.Append(nil))
 		synctest.Wait()
 		second := send()
 		if !n.giveKey().New {

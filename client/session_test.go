@@ -20,24 +20,27 @@ func TestReconnectsWithTokenAndBackoff(t *testing.T) {
 		n := newFakeNode(t)
 		c := signedIn(t, n, nil)
 		defer c.Close()
-		n.refuse = func() error {
-			if len(n.dials) < 15 {
-				return io.ErrUnexpectedEOF
+		n.change(func() {
+			n.refuse = func() error {
+				if len(n.dials) < 15 {
+					return io.ErrUnexpectedEOF
+				}
+				return nil
 			}
-			return nil
-		}
-		n.conn.CloseNow()
+		})
+		n.now().CloseNow()
 		time.Sleep(time.Hour)
 		synctest.Wait()
 
-		if len(n.dials) != 15 {
-			t.Fatalf("%d connections tried, want 15", len(n.dials))
+		dials := n.dialed()
+		if len(dials) != 15 {
+			t.Fatalf("%d connections tried, want 15", len(dials))
 		}
 		window := tipt.ReconnectMin
 		var longest time.Duration
-		for i := 2; i < len(n.dials); i++ { // the first pause began with the loss
+		for i := 2; i < len(dials); i++ { // the first pause began with the loss
 			window = min(2*window, tipt.ReconnectMax)
-			pause := n.dials[i].Sub(n.dials[i-1])
+			pause := dials[i].Sub(dials[i-1])
 			if pause > window {
 				t.Errorf("pause %d was %v, want at most %v", i, pause, window)
 			}
@@ -50,7 +53,7 @@ func TestReconnectsWithTokenAndBackoff(t *testing.T) {
 			{User: "alice", Device: "default", Password: "correct horse", Receive: true},
 			{User: "alice", Device: "default", Token: token, HasToken: true, Receive: true},
 		}
-		if diff := cmp.Diff(want, n.signIns); diff != "" {
+		if diff := cmp.Diff(want, n.signedIn()); diff != "" {
 			t.Errorf("sign-ins (-want +got):\n%s", diff)
 		}
 	})
@@ -64,10 +67,10 @@ func TestBackoffStartsAnewAfterLongConnection(t *testing.T) {
 		for range 50 {
 			time.Sleep(time.Minute)
 			lost := time.Now()
-			n.conn.CloseNow()
+			n.now().CloseNow()
 			time.Sleep(tipt.ReconnectMin)
 			synctest.Wait()
-			if n.dials[len(n.dials)-1].Before(lost) {
+			if dials := n.dialed(); dials[len(dials)-1].Before(lost) {
 				t.Fatalf("not connected again within %v of a loss after a minute", tipt.ReconnectMin)
 			}
 		}
@@ -85,11 +88,11 @@ func TestBackoffGrowsOverShortConnections(t *testing.T) {
 		}
 		c := signedIn(t, n, nil)
 		defer c.Close()
-		n.conn.CloseNow()
+		n.now().CloseNow()
 		time.Sleep(24 * time.Hour)
 		// At a mean pause of 150 s there are 576; were the pauses not to grow, 172,800.
-		if len(n.dials) > 1000 {
-			t.Errorf("%d connections in a day to a node that ends them at once", len(n.dials))
+		if len(n.dialed()) > 1000 {
+			t.Errorf("%d connections in a day to a node that ends them at once", len(n.dialed()))
 		}
 	})
 }
@@ -100,19 +103,19 @@ func TestEndsWithoutReconnecting(t *testing.T) {
 		end  func(n *fakeNode)
 		want error
 	}{
-		{"4001", func(n *fakeNode) { n.conn.Close(tipt.CloseReplaced, "") }, ErrReplaced},
-		{"4002", func(n *fakeNode) { n.conn.Close(tipt.CloseSignedOut, "") }, ErrSignedOut},
+		{"4001", func(n *fakeNode) { n.now().Close(tipt.CloseReplaced, "") }, ErrReplaced},
+		{"4002", func(n *fakeNode) { n.now().Close(tipt.CloseSignedOut, "") }, ErrSignedOut},
 		{"token refused", func(n *fakeNode) {
-			n.signIn = &tipt.Error{Code: tipt.ErrCredentials}
-			n.conn.CloseNow()
+			n.change(func() { n.signIn = &tipt.Error{Code: tipt.ErrCredentials} })
+			n.now().CloseNow()
 		}, tipt.ErrCredentials},
 		{"account disabled", func(n *fakeNode) {
-			n.signIn = &tipt.Error{Code: tipt.ErrDisabled}
-			n.conn.CloseNow()
+			n.change(func() { n.signIn = &tipt.Error{Code: tipt.ErrDisabled} })
+			n.now().CloseNow()
 		}, tipt.ErrDisabled},
 		{"node turned incompatible", func(n *fakeNode) {
-			n.versions.Compatible = false
-			n.conn.CloseNow()
+			n.change(func() { n.versions.Compatible = false })
+			n.now().CloseNow()
 		}, ErrIncompatible},
 	}
 	for _, tt := range tests {
@@ -129,10 +132,10 @@ func TestEndsWithoutReconnecting(t *testing.T) {
 				time.Sleep(10 * time.Second)
 				receive.want(tt.want)
 				info.want(tt.want)
-				dials := len(n.dials)
+				dials := len(n.dialed())
 				time.Sleep(24 * time.Hour)
-				if len(n.dials) != dials {
-					t.Errorf("%d more connections tried", len(n.dials)-dials)
+				if len(n.dialed()) != dials {
+					t.Errorf("%d more connections tried", len(n.dialed())-dials)
 				}
 				if _, err := c.Info(t.Context()); !errors.Is(err, tt.want) {
 					t.Errorf("a later call ends with %v, want %v", err, tt.want)
@@ -149,27 +152,29 @@ func TestWaitsAsLongAsTheNodeWants(t *testing.T) {
 		wait time.Duration // between the last two connections
 	}{
 		{"Retry-After", func(n *fakeNode) {
-			n.refuse = func() error {
-				if len(n.dials) == 2 {
-					return &ws.StatusError{Status: 503, RetryAfter: 20 * time.Minute}
+			n.change(func() {
+				n.refuse = func() error {
+					if len(n.dials) == 2 {
+						return &ws.StatusError{Status: 503, RetryAfter: 20 * time.Minute}
+					}
+					return nil
 				}
-				return nil
-			}
-			n.conn.CloseNow()
+			})
+			n.now().CloseNow()
 			time.Sleep(time.Second)
 		}, 20 * time.Minute},
 		{"GOING_AWAY", func(n *fakeNode) {
-			if err := n.conn.Emit(uint8(tipt.EventGoingAway), tipt.GoingAwayEvent{Wait: 7 * time.Minute}.Append(nil)); err != nil {
+			if err := n.now().Emit(uint8(tipt.EventGoingAway), tipt.GoingAwayEvent{Wait: 7 * time.Minute}.Append(nil)); err != nil {
 				n.t.Fatal(err)
 			}
 			time.Sleep(time.Second)
-			n.conn.Close(tipt.CloseGoingAway, "")
+			n.now().Close(tipt.CloseGoingAway, "")
 		}, 7 * time.Minute},
 		{"SIGN_IN answered BUSY", func(n *fakeNode) {
-			n.signIn = &tipt.Error{Code: tipt.ErrBusy, Wait: 15 * time.Minute}
-			n.conn.CloseNow()
+			n.change(func() { n.signIn = &tipt.Error{Code: tipt.ErrBusy, Wait: 15 * time.Minute} })
+			n.now().CloseNow()
 			time.Sleep(time.Second)
-			n.signIn = nil
+			n.change(func() { n.signIn = nil })
 		}, 15 * time.Minute},
 	}
 	for _, tt := range tests {
@@ -180,16 +185,16 @@ func TestWaitsAsLongAsTheNodeWants(t *testing.T) {
 				defer c.Close()
 				tt.end(n)
 				synctest.Wait()
-				refused, before := time.Now(), len(n.dials)
+				refused, before := time.Now(), len(n.dialed())
 				time.Sleep(tt.wait - 2*time.Second)
 				synctest.Wait()
-				if len(n.dials) != before {
-					t.Fatalf("connected again after %v", n.dials[before].Sub(refused))
+				if len(n.dialed()) != before {
+					t.Fatalf("connected again after %v", n.dialed()[before].Sub(refused))
 				}
 				time.Sleep(5 * time.Second)
 				synctest.Wait()
-				if len(n.dials) != before+1 {
-					t.Fatalf("%d connections tried after the wait, want 1", len(n.dials)-before)
+				if len(n.dialed()) != before+1 {
+					t.Fatalf("%d connections tried after the wait, want 1", len(n.dialed())-before)
 				}
 			})
 		})
@@ -234,12 +239,12 @@ func TestPings(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("PINGs (-want +got):\n%s", diff)
 		}
-		if len(n.dials) != 1 {
+		if len(n.dialed()) != 1 {
 			t.Fatalf("connection given up before a PING went without an answer for %v", tipt.PongTimeout)
 		}
 		time.Sleep(3 * time.Second) // the rest of the 30 s, and the pause before connecting again
 		synctest.Wait()
-		if len(n.dials) != 2 {
+		if len(n.dialed()) != 2 {
 			t.Errorf("connection not given up after a PING went without an answer for %v", tipt.PongTimeout)
 		}
 	})
@@ -279,8 +284,8 @@ func TestDialFails(t *testing.T) {
 				if !tt.check(err) {
 					t.Errorf("Dial: %v", err)
 				}
-				if len(n.dials) != 1 {
-					t.Errorf("tried %d times, want once", len(n.dials))
+				if len(n.dialed()) != 1 {
+					t.Errorf("tried %d times, want once", len(n.dialed()))
 				}
 			})
 		})
