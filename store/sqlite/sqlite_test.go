@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -21,7 +22,19 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestStore(t *testing.T) {
-	storetest.Test(t, func(t *testing.T, dir string) store.Store { return open(t, dir, sqlite.Options{}) })
+	storetest.Test(t, func(t *testing.T, dir string) store.Store {
+		return open(t, dir, sqlite.Options{Logger: noLog(t)})
+	})
+}
+
+// noLog is a logger for a store that should have nothing to say.
+func noLog(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(noWriter{t}, nil)) }
+
+type noWriter struct{ t *testing.T }
+
+func (w noWriter) Write(b []byte) (int, error) {
+	w.t.Errorf("the store logs %s", b)
+	return len(b), nil
 }
 
 func open(t *testing.T, dir string, o sqlite.Options) *sqlite.Store {
@@ -217,7 +230,7 @@ func blobs(t *testing.T, dir string) (names []string) {
 
 func TestBlobs(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
-	s := open(t, dir, sqlite.Options{})
+	s := open(t, dir, sqlite.Options{Logger: noLog(t)})
 	user := newUser(t, s)
 	const large = 1 << 20
 	for i := range 3 {
@@ -235,12 +248,36 @@ func TestBlobs(t *testing.T) {
 		t.Errorf("after a batch that failed there are files %v", got)
 	}
 
-	// One that is dropped by its own batch goes.
+	// Nor does it take away what it would have dropped.
+	commit(t, s, &store.SignIn{User: user, Device: "laptop", Receive: true, Time: time.Now(), MaxDevices: 32},
+		&store.Take{User: user, Device: "laptop", Seq: 1})
 	small := message(user, 0, 10)
+	small.MaxCount = 3
+	if err := s.Commit(t.Context(), []store.Op{small, nil}); err == nil || small.Outcome != store.Stored {
+		t.Fatalf("outcome %d: %v", small.Outcome, err)
+	}
+	commit(t, s)
+	if m, err := s.Messages(t.Context(), user, 0, 10, 1<<30); err != nil || len(m) != 3 {
+		t.Errorf("after that there are %d messages: %v", len(m), err)
+	}
+	commit(t, s, &store.RemoveDevice{User: user, Device: "laptop"})
+
+	// One that is dropped by its own batch goes.
 	small.MaxCount = 4
 	commit(t, s, &store.Take{User: user, Device: "phone", Seq: 1}, message(user, 5, large), &store.Take{User: user, Device: "phone", Seq: 4}, small)
 	if got := blobs(t, dir); len(got) != 0 {
 		t.Errorf("all is taken, there are files %v", got)
+	}
+
+	// The outbox has files, too.
+	out := &store.AddOutbox{Entry: store.OutboxEntry{User: user, Node: "a.example", Sealed: make([]byte, large)}}
+	commit(t, s, out)
+	if got := blobs(t, dir); len(got) != 1 {
+		t.Errorf("a long message in the outbox is in files %v", got)
+	}
+	commit(t, s, &store.RemoveOutbox{ID: out.ID})
+	if got := blobs(t, dir); len(got) != 0 {
+		t.Errorf("the outbox is empty, there are files %v", got)
 	}
 
 	// More than are removed with one batch.

@@ -1,13 +1,56 @@
 package sqlite
 
 import (
+	"context"
 	"encoding/binary"
+	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/store"
 )
+
+// TestLogStaysShort commits while others read without a pause. Then a log that is not
+// restarted in between has no end.
+func TestLogStaysShort(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "store"), Options{Reserve: 256 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	user := &store.CreateUser{Name: "alice"}
+	if err := s.Commit(t.Context(), []store.Op{user}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	for range readerCount {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := s.Messages(ctx, user.ID, 0, 20, 1<<20); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	pages := s.checkpointPages()
+	for i := range 8 * pages {
+		if err := s.Commit(ctx, []store.Op{&store.Append{User: user.ID, ID: tipt.MessageID{byte(i), byte(i >> 8)}, Body: make([]byte, 300)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	readers.Wait()
+	fi, err := os.Stat(filepath.Join(s.dir, "tipt.db-wal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := int(fi.Size() / pageSize); n > 4*pages {
+		t.Errorf("the log has %d pages, %d are enough", n, pages)
+	}
+}
 
 // TestTrimEnds has more messages than are trimmed with one batch: each batch goes on, and
 // nothing is left to do when all are gone.

@@ -50,8 +50,8 @@ func testExpireDuplicates(f *fixture) {
 		f.now = start.Add(time.Duration(i%2) * time.Hour)
 		all = append(all, f.append(user))
 	}
-	if rounds := f.expire(store.Expire{Duplicates: start.Add(time.Hour), Limit: 7}); rounds < 25/7 {
-		f.Errorf("25 ids were removed by %d operations of at most 7", rounds)
+	if rounds := f.expire(store.Expire{Duplicates: start.Add(time.Hour), Limit: 8}); rounds < 25/8 {
+		f.Errorf("25 ids were removed by %d operations of at most 8", rounds)
 	}
 	f.reopen()
 	for i, o := range all {
