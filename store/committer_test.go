@@ -380,6 +380,25 @@ func TestCommitterStops(t *testing.T) {
 	})
 }
 
+// TestCommitterStopRace submits while an idle committer stops: what it takes it commits.
+func TestCommitterStopRace(t *testing.T) {
+	for range 500 {
+		testCommitter(t, CommitterOptions{}, func(t *committerTest) {
+			t.stop()
+			err := t.submit(t.Context(), op("a"))
+			t.end(nil)
+			switch {
+			case err == nil:
+				t.wantLog("a")
+			case errors.Is(err, ErrStopped):
+				t.wantLog()
+			default:
+				t.Errorf("submit returned %v", err)
+			}
+		})
+	}
+}
+
 // TestCommitterDoWaits ends the context of a Do whose operation is being committed.
 func TestCommitterDoWaits(t *testing.T) {
 	testCommitter(t, CommitterOptions{}, func(t *committerTest) {
