@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -70,26 +71,26 @@ func TestRunRetriesPlaces(t *testing.T) {
 		r := n.Open(n.user, "phone", 0, noWake)
 		defer r.Close()
 		wantNext(t, "all", r, "1")
-		failures := 3
+		var failures atomic.Int64
 		n.store.commit = func(batch []store.Op, commit func() error) error {
-			if _, ok := batch[0].(*store.Take); ok && failures > 0 {
-				failures--
-				return errors.New("no luck")
+			if _, ok := batch[0].(*store.Take); ok && failures.Add(1) <= 3 {
+				return store.ErrDiskFull
 			}
 			return commit()
 		}
 		stop := n.run(t)
+		synctest.Wait() // what Run does at once is done: the place goes alone
 		r.Take(1)
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if got := n.place(t, "phone"); got != 1 || failures != 0 {
-			t.Errorf("place %d, want 1, with %d failures left", got, failures)
+		if got := n.place(t, "phone"); got != 1 || failures.Load() != 4 {
+			t.Errorf("place %d, want 1, tried %d times, want 4", got, failures.Load())
 		}
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
-		if got := strings.Count(log.String(), "no luck"); got != 3 {
-			t.Errorf("logged %d failures, want 3", got)
+		if got := strings.Count(log.String(), store.ErrDiskFull.Error()); got != 3 {
+			t.Errorf("logged %d failures, want 3: %s", got, &log)
 		}
 	})
 }
@@ -168,8 +169,11 @@ func TestRunExpires(t *testing.T) {
 			}
 			return len(msgs), devices
 		}
+		var mu sync.Mutex // guards the following variable
 		var expires []store.Expire
 		n.store.commit = func(batch []store.Op, commit func() error) error {
+			mu.Lock()
+			defer mu.Unlock()
 			for _, op := range batch {
 				if op, ok := op.(*store.Expire); ok {
 					expires = append(expires, *op)
@@ -187,6 +191,7 @@ func TestRunExpires(t *testing.T) {
 		if diff := cmp.Diff([]string{"online", "phone"}, devices); diff != "" {
 			t.Errorf("devices at first: %s", diff)
 		}
+		mu.Lock()
 		if len(expires) < 3 {
 			t.Errorf("all was removed in %d steps", len(expires))
 		}
@@ -195,6 +200,7 @@ func TestRunExpires(t *testing.T) {
 				t.Errorf("ids are kept for %v", got)
 			}
 		}
+		mu.Unlock()
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		messages, devices = left()
