@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/link"
 )
 
 // Credentials are what [Client.SignIn] signs in with.
@@ -59,14 +60,12 @@ func (c *Client) SignIn(ctx context.Context, cr Credentials) (SignedIn, error) {
 			return SignedIn{}, err
 		}
 		in, err := s.signIn(ctx, req)
-		var refusal *tipt.Error
-		switch {
-		case err == nil:
+		if err == nil {
 			return in, nil
-		case errors.As(err, &refusal) || ctx.Err() != nil:
+		}
+		if !errors.Is(err, link.ErrClosed) {
 			return SignedIn{}, fmt.Errorf("sign in as %s on %s: %w", cr.User, c.node, err)
 		}
-		<-s.done // lost; SIGN_IN may be made again
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/link"
 )
 
 // call makes a request of the node until it is answered: again after BUSY, and
@@ -33,8 +34,8 @@ func (c *Client) call(ctx context.Context, code tipt.NodeRequest, body []byte) (
 				return tipt.Packet{}, err
 			}
 			s = nil // it may serve the next attempt
-		case ctx.Err() != nil:
-			return tipt.Packet{}, ctx.Err()
+		case !errors.Is(err, link.ErrClosed):
+			return tipt.Packet{}, err
 		default:
 			err = s.cause(ctx, err)
 			if suspect(err) {
@@ -54,12 +55,8 @@ func (c *Client) callOnce(ctx context.Context, code tipt.NodeRequest, body []byt
 		return tipt.Packet{}, err
 	}
 	p, err := s.link.Call(ctx, uint8(code), body)
-	var refusal *tipt.Error
-	switch {
-	case err == nil || errors.As(err, &refusal):
-		return p, err
-	case ctx.Err() != nil:
-		return tipt.Packet{}, ctx.Err()
+	if errors.Is(err, link.ErrClosed) {
+		err = fmt.Errorf("%w: %w", ErrUnknownOutcome, s.cause(ctx, err))
 	}
-	return tipt.Packet{}, fmt.Errorf("%w: %w", ErrUnknownOutcome, s.cause(ctx, err))
+	return p, err
 }

@@ -102,6 +102,22 @@ func TestSendRefusesWhatIsNoText(t *testing.T) {
 	})
 }
 
+func TestRequestThatFitsNoPacket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode(t)
+		c := signedIn(t, n, nil)
+		defer c.Close()
+		forward := begin(t, func() error {
+			_, err := c.Forward(t.Context(), nodeName, make([]byte, tipt.MaxPacketSize+1))
+			return err
+		})
+		n.wantNothing()
+		if err := <-forward.done; err == nil {
+			t.Error("Forward succeeded")
+		}
+	})
+}
+
 func TestResendsWhatGotNoResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newFakeNode(t)

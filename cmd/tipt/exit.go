@@ -23,6 +23,24 @@ const (
 	exitUnknown     = 6
 )
 
+// errUnanswered is the error of a request whose outcome is not known because
+// nobody waits for it any longer.
+var errUnanswered = errors.New("no answer")
+
+// waited makes errUnanswered of the end of ctx, which ended with the command, or
+// of the time that it gives a request.
+func waited(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted: %w yet", errUnanswered)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w within %v", errUnanswered, sendTimeout)
+	}
+	return err
+}
+
 // An unreachableError is why no connection to the node came about.
 type unreachableError struct {
 	node    tipt.NodeName
@@ -76,8 +94,10 @@ func explain(err error) (string, int) {
 	case errors.Is(err, tipt.ErrCredentials), errors.Is(err, client.ErrSignedOut), errors.Is(err, tipt.ErrDisabled):
 		return err.Error(), exitSignedOut
 	case errors.Is(err, client.ErrReplaced):
-		return "another `tipt listen` or `tipt chat` of this account took over here; only one at a time receives", exitFailed
-	case errors.Is(err, client.ErrUnknownOutcome), errors.Is(err, tipt.ErrNodeTimeout):
+		return "another `tipt listen`, `chat` or `sign-in` of this account took over here; only one at a time receives", exitFailed
+	case errors.Is(err, context.Canceled):
+		return "interrupted", exitFailed
+	case isUnknown(err):
 		return err.Error(), exitUnknown
 	case errors.As(err, &unreachable), errors.Is(err, tipt.ErrBusy), errors.Is(err, tipt.ErrNodeUnreachable):
 		return err.Error(), exitUnreachable
@@ -85,4 +105,9 @@ func explain(err error) (string, int) {
 		return err.Error(), exitRefused
 	}
 	return err.Error(), exitFailed
+}
+
+// isUnknown says whether what was asked for may or may not have been done.
+func isUnknown(err error) bool {
+	return errors.Is(err, errUnanswered) || errors.Is(err, client.ErrUnknownOutcome) || errors.Is(err, tipt.ErrNodeTimeout)
 }

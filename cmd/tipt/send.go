@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -65,12 +64,9 @@ func (c *sendCmd) Run(ctx context.Context, i *invocation) error {
 		return err
 	}
 	defer cl.Close()
-	err = cl.Send(bounded, client.Outgoing{To: to, Text: text, ID: id})
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = fmt.Errorf("%w: no answer within %v", client.ErrUnknownOutcome, sendTimeout)
-	}
-	if errors.Is(err, client.ErrUnknownOutcome) || errors.Is(err, tipt.ErrNodeTimeout) || ctx.Err() != nil {
-		return fmt.Errorf("%w; the message may have arrived: to send it again without risk, add --id %s", err, id)
+	err = waited(ctx, cl.Send(bounded, client.Outgoing{To: to, Text: text, ID: id}))
+	if isUnknown(err) {
+		return fmt.Errorf("%w; the message may have arrived: to send it again without doubling it, add --id %s", err, id)
 	}
 	return err
 }
@@ -127,11 +123,8 @@ func (c *forwardCmd) Run(ctx context.Context, i *invocation) error {
 	}
 	defer cl.Close()
 	answer, err := cl.Forward(bounded, node, sealed)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%w: no answer within %v", client.ErrUnknownOutcome, sendTimeout)
-	}
 	if err != nil {
-		return err
+		return waited(ctx, err)
 	}
 	_, err = i.out.Write(answer)
 	return err
