@@ -41,7 +41,7 @@ func testReadersRandomly(ctx context.Context, t *testing.T, seed uint64, untold 
 	}
 	stop := n.run(t)
 
-	total := make(chan struct{}) // closed when all is appended
+	total := make(chan struct{})               // closed when all is appended
 	counts := make([]atomic.Int64, len(users)) // appended
 	var writing, reading sync.WaitGroup
 	for w := range writers {
