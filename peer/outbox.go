@@ -120,7 +120,11 @@ func NewOutbox(s store.Store, c *store.Committer, o OutboxOptions) *Outbox {
 
 // Run sends what waits until ctx is done, and returns when the last send has ended.
 func (o *Outbox) Run(ctx context.Context) error {
-	if err := o.load(ctx); err != nil {
+	err := o.load(ctx)
+	if ctx.Err() != nil {
+		return nil // it has nothing to end
+	}
+	if err != nil {
 		return err
 	}
 	o.mu.Lock()
