@@ -52,6 +52,7 @@ func (i *invocation) dial(ctx context.Context, acc *account) (*client.Client, er
 			return nil, fmt.Errorf("certificates kept for %s: %w", acc.address, err)
 		}
 	}
+	i.status.node, i.status.connect = acc.address.Node, acc.Connect
 	c, err := client.Dial(ctx, acc.address.Node, &client.Options{
 		RootCAs:    roots,
 		Connect:    acc.Connect,

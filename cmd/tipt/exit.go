@@ -51,6 +51,22 @@ type unreachableError struct {
 func (e *unreachableError) Unwrap() error { return e.err }
 
 func (e *unreachableError) Error() string {
+	if known := e.known(); known != "" {
+		return known
+	}
+	return fmt.Sprintf("%s cannot be reached: %v", e.at(), e.err)
+}
+
+func (e *unreachableError) at() string {
+	if e.connect == "" {
+		return string(e.node)
+	}
+	return string(e.node) + " at " + e.connect
+}
+
+// known says what is wrong and what to do about it, where that is known.
+func (e *unreachableError) known() string {
+	at := e.at()
 	var (
 		unknownAuthority x509.UnknownAuthorityError
 		wrongName        x509.HostnameError
@@ -58,10 +74,6 @@ func (e *unreachableError) Error() string {
 		notTLS           tls.RecordHeaderError
 		noHost           *net.DNSError
 	)
-	at := string(e.node)
-	if e.connect != "" {
-		at += " at " + e.connect
-	}
 	switch {
 	case errors.As(e.err, &unknownAuthority):
 		return fmt.Sprintf("the certificate of %s is signed by an authority that this machine does not know; if it is a private one, give its root certificate with --ca FILE", at)
@@ -78,7 +90,7 @@ func (e *unreachableError) Error() string {
 	case errors.Is(e.err, context.DeadlineExceeded):
 		return fmt.Sprintf("%s does not answer", at)
 	}
-	return fmt.Sprintf("%s cannot be reached: %v", at, e.err)
+	return ""
 }
 
 // explain says what went wrong, what to do about it, and with which status to exit.

@@ -136,6 +136,10 @@ func parseID(s string) (tipt.MessageID, error) {
 
 // A statusHandler prints what the client logs, one line a record.
 type statusHandler struct {
+	// What errors of connecting are about; set before anything is logged.
+	node    tipt.NodeName
+	connect string
+
 	mu sync.Mutex // guards w
 	w  io.Writer
 }
@@ -155,8 +159,13 @@ func (h *statusHandler) Handle(_ context.Context, r slog.Record) error {
 	text := r.Message
 	r.Attrs(func(a slog.Attr) bool {
 		value := a.Value.Any()
-		if d, ok := value.(time.Duration); ok {
-			value = d.Round(100 * time.Millisecond)
+		switch v := value.(type) {
+		case time.Duration:
+			value = v.Round(100 * time.Millisecond)
+		case error:
+			if known := (&unreachableError{node: h.node, connect: h.connect, err: v}).known(); known != "" {
+				value = known
+			}
 		}
 		text += fmt.Sprintf(", %s: %v", a.Key, value)
 		return true
