@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"testing"
@@ -242,7 +243,7 @@ func get(t *testing.T, d *tipttest.Daemon, addr, path string, header http.Header
 	if err != nil {
 		t.Fatal(err)
 	}
-	request.Header = header
+	maps.Copy(request.Header, header)
 	response, err := transport.RoundTrip(request)
 	if err != nil {
 		t.Fatalf("get %s: %v", path, err)

@@ -19,8 +19,8 @@ import (
 	"github.com/tipt/tipt-go/internal/tipttest"
 )
 
-// A syscall is a finished system call of the node.
-type syscall struct {
+// A systemCall is a finished call of the node.
+type systemCall struct {
 	name       string
 	file       string // of its first argument, a descriptor
 	result     int
@@ -47,22 +47,22 @@ func trace(t *testing.T, d *tipttest.Daemon, calls string, flags ...string) (fil
 const syncs = "fsync,fdatasync,sync_file_range"
 
 // readTrace reads what strace has written about a process that has ended.
-func readTrace(t *testing.T, file string) []syscall {
+func readTrace(t *testing.T, file string) []systemCall {
 	t.Helper()
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	var calls []syscall
-	pending := make(map[string]syscall) // by thread
+	var calls []systemCall
+	pending := make(map[string]systemCall) // by thread
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		line := lines.Text()
 		if m := wholeCall.FindStringSubmatch(line); m != nil {
-			calls = append(calls, finish(t, syscall{name: m[3], file: m[4], begin: seconds(t, m[2])}, m[5], m[6]))
+			calls = append(calls, finish(t, systemCall{name: m[3], file: m[4], begin: seconds(t, m[2])}, m[5], m[6]))
 		} else if m := calledOnly.FindStringSubmatch(line); m != nil {
-			pending[m[1]] = syscall{name: m[3], file: m[4], begin: seconds(t, m[2])}
+			pending[m[1]] = systemCall{name: m[3], file: m[4], begin: seconds(t, m[2])}
 		} else if m := resumed.FindStringSubmatch(line); m != nil && pending[m[1]].name == m[2] {
 			calls = append(calls, finish(t, pending[m[1]], m[3], m[4]))
 		}
@@ -73,7 +73,7 @@ func readTrace(t *testing.T, file string) []syscall {
 	return calls
 }
 
-func finish(t *testing.T, c syscall, result, took string) syscall {
+func finish(t *testing.T, c systemCall, result, took string) systemCall {
 	t.Helper()
 	var err error
 	if c.result, err = strconv.Atoi(result); err != nil {
@@ -161,7 +161,7 @@ func TestSyncBeforeAnswer(t *testing.T) {
 }
 
 // judge finds an exchange among the node's calls and reports what is wrong with them.
-func (e exchange) judge(calls []syscall, data string) error {
+func (e exchange) judge(calls []systemCall, data string) error {
 	var came, left time.Duration // end of the last read of the request, begin of the first write of the answer
 	for _, c := range calls {
 		if !strings.HasSuffix(c.file, "->"+e.local+"]") || c.result <= 0 || c.begin > e.answered {
