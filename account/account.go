@@ -128,13 +128,6 @@ func living(user store.User, err error) (store.User, bool, error) {
 	return user, true, nil
 }
 
-// Key returns the certificate of the user that a name means, nil where the user
-// has none. Its errors are those of Lookup.
-func (a *Accounts) Key(ctx context.Context, name string) ([]byte, error) {
-	user, err := a.Lookup(ctx, name)
-	return user.Key, err
-}
-
 // SetKey stores a user's certificate, which the caller has checked, or with nil
 // removes it.
 func (a *Accounts) SetKey(ctx context.Context, user store.UserID, key []byte) error {

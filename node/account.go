@@ -68,6 +68,12 @@ func (s *session) enterAs(body tipt.SignInRequest) (tipt.SignInResponse, error) 
 			Wait:    time.Second,
 		}
 	}
+	s.mu.Lock()
+	if body.Receive && !s.closed {
+		// Before the older connection's ends, so that it takes over that one's place.
+		s.delivery = newDelivery(s, in.Place)
+	}
+	s.mu.Unlock()
 	for _, other := range replaced {
 		other.close(closeReplaced, "signed in on a newer connection")
 	}
@@ -81,9 +87,6 @@ func (s *session) enterAs(body tipt.SignInRequest) (tipt.SignInResponse, error) 
 	n.mu.Unlock()
 	s.mu.Lock()
 	s.phase = signedIn
-	if body.Receive && !s.closed {
-		s.delivery = newDelivery(s, in.Place)
-	}
 	s.mu.Unlock()
 	s.log.Debug("signed in", "receives", body.Receive)
 	return tipt.SignInResponse{Address: in.Address, Token: in.Token}, nil

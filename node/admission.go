@@ -174,9 +174,6 @@ func (n *Node) serve(conn link.Conn, from netip.Addr) {
 	options := link.Options{Handler: s, Budget: n.budget, Logger: s.log, Ignored: func(error) {
 		n.stats.eventsIgnored.Add(1)
 	}}
-	if tap := n.config.Tap; tap != nil {
-		options.Tap = func(sent bool, packet []byte) { tap(s.number, sent, packet) }
-	}
 	s.link = link.New(conn, options)
 	s.link.SetReadLimit(tipt.MaxUnsignedPacketSize)
 

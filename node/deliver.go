@@ -18,6 +18,8 @@ const (
 	maxDeliverAhead = 4096
 	// maxDeliverRead is how many bytes of messages are read at once.
 	maxDeliverRead = 512 << 10
+	// readPause is how long a connection waits when a mailbox cannot be read.
+	readPause = time.Minute
 )
 
 // A delivery sends one connection what its device has not taken (section 4,
@@ -33,9 +35,8 @@ type delivery struct {
 	running bool       // a goroutine is sending
 	again   bool       // something changed since it looked
 	closed  bool
-	open    []int64     // sent and not taken, in order; at most MaxDelivering
+	open    []int64     // sent and not answered, in order; at most MaxDelivering
 	last    int64       // the newest Seq sent
-	repeat  []int64     // of open: answered BUSY, to be sent again, in order
 	pause   *time.Timer // nothing is sent until it fires; nil otherwise
 	stuck   int64       // lowest Seq that will not be taken on this connection; 0 for none
 }
@@ -96,35 +97,31 @@ func (d *delivery) run() {
 func (d *delivery) step() bool {
 	d.mu.Lock()
 	d.again = false
-	repeat := slices.Clone(d.repeat)
-	d.repeat = nil
 	room := tipt.MaxDelivering - len(d.open)
 	if len(d.open) > 0 && d.last-d.open[0] > maxDeliverAhead {
 		room = 0
 	}
 	_, draining := d.session.node.goingAway()
-	if d.closed || d.pause != nil || draining || len(repeat) == 0 && room <= 0 {
-		d.repeat = repeat
+	if d.closed || d.pause != nil || draining || room <= 0 {
 		d.running = false
 		d.mu.Unlock()
 		return false
 	}
 	d.mu.Unlock()
 
-	messages, err := d.read(repeat, room)
+	messages, err := d.reader.Next(d.session.ctx, room, maxDeliverRead)
 	if err != nil {
 		if d.session.ctx.Err() == nil {
 			d.session.log.Error("read a mailbox", "error", err)
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.repeat = repeat
-		d.pauseLocked(time.Minute)
+		d.pauseLocked(readPause)
 		d.running = false
 		return false
 	}
 	for i, m := range messages {
-		if err := d.send(m, len(repeat) == 0); err != nil {
+		if err := d.send(m); err != nil {
 			// Only the end of the connection does this; the next one begins
 			// at the device's place.
 			d.session.log.Debug("deliver", "unsent", len(messages)-i, "cause", err)
@@ -136,48 +133,26 @@ func (d *delivery) step() bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(messages) == 0 && len(repeat) == 0 && !d.again {
+	if len(messages) == 0 && !d.again {
 		d.running = false
 		return false
 	}
 	return true
 }
 
-// read returns what to send next: what is to be repeated, or else what is new.
-func (d *delivery) read(repeat []int64, room int) ([]store.Message, error) {
-	ctx := d.session.ctx
-	if len(repeat) == 0 {
-		return d.reader.Next(ctx, room, maxDeliverRead)
-	}
-	messages := make([]store.Message, 0, len(repeat))
-	for _, seq := range repeat {
-		found, err := d.session.node.config.Store.Messages(ctx, d.session.account.user, seq-1, 1, maxDeliverRead)
-		if err != nil {
-			return nil, err
-		}
-		if len(found) == 0 || found[0].Seq != seq {
-			d.take(seq) // it expired meanwhile
-			continue
-		}
-		messages = append(messages, found[0])
-	}
-	return messages, nil
-}
-
 // send queues one message on the link, waiting for room there.
-func (d *delivery) send(m store.Message, isNew bool) error {
+func (d *delivery) send(m store.Message) error {
 	code, body := tipt.RequestReturn, m.Body
 	if m.Kind == store.KindDeliver {
 		code = tipt.RequestDeliver
 		body = tipt.DeliverRequest{ID: m.ID, From: m.From, Time: m.Time, Message: m.Body}.Append(nil)
 	}
-	if isNew {
-		d.mu.Lock()
-		d.open = append(d.open, m.Seq)
-		d.last = m.Seq
-		d.mu.Unlock()
-	}
 	seq := m.Seq
+	d.mu.Lock()
+	at, _ := slices.BinarySearch(d.open, seq) // not at the end where it is sent again
+	d.open = slices.Insert(d.open, at, seq)
+	d.last = max(d.last, seq)
+	d.mu.Unlock()
 	return d.session.link.Go(d.session.ctx, uint8(code), body, func(_ tipt.Packet, err error) {
 		d.answered(seq, err)
 	})
@@ -196,8 +171,8 @@ func (d *delivery) answered(seq int64, err error) {
 		d.take(seq)
 	case refusal.Code == tipt.ErrBusy:
 		d.mu.Lock()
-		at, _ := slices.BinarySearch(d.repeat, seq)
-		d.repeat = slices.Insert(d.repeat, at, seq)
+		d.forgetLocked(seq)
+		d.reader.Rewind(seq) // before the pause can end
 		d.pauseLocked(cmp.Or(refusal.Wait, tipt.DeliverPause))
 		d.mu.Unlock()
 		return

@@ -76,9 +76,9 @@ type Config struct {
 	NoLimits bool
 	// Logger gets the node's log. If nil, [slog.Default].
 	Logger *slog.Logger
-	// Tap, where not nil, sees each packet of each connection as it crosses
-	// the wire. It must not keep the slice and must not block.
-	Tap func(connection uint64, sent bool, packet []byte)
+	// PeerTap, where not nil, sees each request of another node and the status it was
+	// answered with.
+	PeerTap func(r *http.Request, status int)
 }
 
 // A Node serves the users of one name. Make it with New, run it with Run.

@@ -60,8 +60,28 @@ func (n *Node) serveForward(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, string(statusMaintenance), http.StatusServiceUnavailable)
 		return
 	}
-	n.handler.ServeHTTP(w, r)
+	if n.config.PeerTap == nil {
+		n.handler.ServeHTTP(w, r)
+		return
+	}
+	answered := &statusWriter{ResponseWriter: w, status: http.StatusOK}
+	n.handler.ServeHTTP(answered, r)
+	n.config.PeerTap(r, answered.status)
 }
+
+// A statusWriter notes the status that is answered.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets [http.ResponseController] reach the connection.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // receivePeer is receive for what another node forwards.
 func (n *Node) receivePeer(ctx context.Context, from tipt.Address, message []byte) ([]byte, bool, error) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"syscall"
 
@@ -60,9 +61,13 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	listener, err := listen(c.Listen)
+	if err != nil {
+		return err
+	}
 	return serve(ctx, s, service{
 		name:         name,
-		listen:       c.Listen,
+		listener:     listener,
 		data:         c.Data,
 		tls:          certificate.TLS(),
 		registration: registrations[c.Registration],
@@ -91,7 +96,7 @@ func (c *serveCmd) logger(w io.Writer) *slog.Logger {
 // A service is a node with its store and its sockets.
 type service struct {
 	name         tipt.NodeName
-	listen       string
+	listener     net.Listener
 	data         string
 	tls          *tls.Config
 	registration tipt.Registration
@@ -100,12 +105,18 @@ type service struct {
 	limits       node.Limits
 	noWaits      bool // after failed sign-ins
 	log          *slog.Logger
-	tap          func(connection uint64, sent bool, packet []byte)
-	ready        func(net.Addr, store.Store) error // nil, or called once it can be reached
+	peerTap      func(*http.Request, int) // see node.Config
+	ready        func(store.Store) error  // nil, or called once it can be reached
 }
 
-// serve runs a node until ctx is done.
+// serve runs a node until ctx is done. It takes over the listener.
 func serve(ctx context.Context, s streams, v service) (err error) {
+	served := false
+	defer func() {
+		if !served {
+			err = errors.Join(err, v.listener.Close())
+		}
+	}()
 	st, err := sqlite.Open(v.data, sqlite.Options{})
 	if err != nil {
 		return err
@@ -115,13 +126,9 @@ func serve(ctx context.Context, s streams, v service) (err error) {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", v.listen)
-	if err != nil {
-		return listenError(v.listen, err)
-	}
 	admin, err := node.ListenAdmin(v.data)
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
 	n := node.New(node.Config{
 		Name:           v.name,
@@ -138,24 +145,29 @@ func serve(ctx context.Context, s streams, v service) (err error) {
 		Limits:         v.limits,
 		NoLimits:       v.noWaits,
 		Logger:         v.log,
-		Tap:            v.tap,
+		PeerTap:        v.peerTap,
 	})
-	fmt.Fprintf(s.err, "listening on %s\n", listener.Addr())
+	fmt.Fprintf(s.err, "listening on %s\n", v.listener.Addr())
 	if v.ready != nil {
-		if err := v.ready(listener.Addr(), st); err != nil {
-			return errors.Join(err, admin.Close(), listener.Close())
+		if err := v.ready(st); err != nil {
+			return errors.Join(err, admin.Close())
 		}
 	}
 	defer v.peers.reloadOnHangup(v.log)()
-	return n.Run(ctx, tls.NewListener(listener, v.tls))
+	served = true
+	return n.Run(ctx, tls.NewListener(v.listener, v.tls))
 }
 
-func listenError(address string, err error) error {
+// listen opens a TCP socket.
+func listen(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
 	switch {
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("listen on %s: %w; ports below 1024 need the right to bind them (CAP_NET_BIND_SERVICE)", address, err)
+		return nil, fmt.Errorf("listen on %s: %w; ports below 1024 need the right to bind them (CAP_NET_BIND_SERVICE)", address, err)
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("listen on %s: another program listens there already", address)
+		return nil, fmt.Errorf("listen on %s: another program listens there already: %w", address, err)
+	case err != nil:
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
-	return fmt.Errorf("listen on %s: %w", address, err)
+	return listener, nil
 }
