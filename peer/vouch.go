@@ -52,10 +52,8 @@ type Vouch struct {
 
 // AddVouch adds to header that from, a user of the key's node, sent body to the destination.
 func AddVouch(header http.Header, key *seal.NodeKey, destination tipt.NodeName, from tipt.Address, body []byte, now time.Time) {
-	v := Vouch{From: from, digest: sha256.Sum256(body), created: now.Unix()}
-	// The key's id is part of what it signs.
-	_, v.KeyID = key.Sign(nil)
-	v.signature, _ = key.Sign(v.base(destination))
+	v := Vouch{From: from, KeyID: key.SigningKeyID(), digest: sha256.Sum256(body), created: now.Unix()}
+	v.signature = key.Sign(v.base(destination))
 
 	header.Set(headerFrom, v.from())
 	header.Set(headerDigest, v.contentDigest())

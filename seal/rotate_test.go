@@ -60,8 +60,7 @@ func TestRotate(t *testing.T) {
 		}
 
 		// Signatures by the old subkey hold until what was on its way has arrived.
-		_, oldID := old.Sign(nil)
-		_, newID := key.Sign(nil)
+		oldID, newID := old.SigningKeyID(), key.SigningKeyID()
 		if oldID == newID {
 			t.Error("the signing subkey is the old one")
 		}

@@ -24,16 +24,21 @@ type signingKey struct {
 }
 
 // Sign signs data with the node's signing subkey: a bare Ed25519 signature of 64
-// bytes, and the subkey's fingerprint in lower-case hex (section 5.4).
-func (k *NodeKey) Sign(data []byte) (signature []byte, keyID string) {
-	return ed25519.Sign(k.signing.key, data), k.signing.id
-}
+// bytes (section 5.4).
+func (k *NodeKey) Sign(data []byte) []byte { return ed25519.Sign(k.signing.key, data) }
+
+// SigningKeyID returns the fingerprint of the subkey that [NodeKey.Sign] uses, in
+// lower-case hex.
+func (k *NodeKey) SigningKeyID() string { return k.signing.id }
 
 // SigningKey returns the key with which a signature by the subkey keyID, a
 // fingerprint in lower-case hex, is verified (section 5.4). The subkey must be
 // valid at now, cross-certified, and for signing alone. ErrNoSigningKey means that the certificate
 // has no such subkey; other errors say what is wrong with it.
 func (c *Certificate) SigningKey(keyID string, now time.Time) (ed25519.PublicKey, error) {
+	if keyID == c.fingerprint {
+		return nil, errors.New("seal: the primary key certifies and does not sign")
+	}
 	now = now.Add(clockSkew)
 	if err := checkVerifiable(c.entity.PrimaryKey); err != nil {
 		return nil, err
