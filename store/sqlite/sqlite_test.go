@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -337,6 +339,37 @@ func TestBlobsAfterCrash(t *testing.T) {
 	}
 	_, err = sqlite.Open(dir, sqlite.Options{})
 	wantError(t, err, "missing", filepath.Join(dir, "blobs", kept))
+}
+
+// TestBlobsReadWhileTaken reads messages that go at the same time: they are there with
+// their body or not at all.
+func TestBlobsReadWhileTaken(t *testing.T) {
+	s := open(t, filepath.Join(t.TempDir(), "store"), sqlite.Options{Logger: noLog(t)})
+	user := newUser(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				m, err := s.Messages(ctx, user, 0, 10, 1<<30)
+				if err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+				for _, m := range m {
+					if len(m.Body) == 0 || m.Body[1] != byte(m.Seq) {
+						t.Errorf("message %d has a body of %d bytes", m.Seq, len(m.Body))
+					}
+				}
+			}
+		})
+	}
+	for i := range int64(60) {
+		o := message(user, int(i), 150_000) // its second byte is its seq
+		commit(t, s, o)
+		commit(t, s, &store.Take{User: user, Device: "phone", Seq: o.Seq})
+	}
+	cancel()
+	readers.Wait()
 }
 
 func TestBlobMissing(t *testing.T) {

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql/driver"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -49,6 +50,51 @@ func TestLogStaysShort(t *testing.T) {
 	}
 	if n := int(fi.Size() / pageSize); n > 4*pages {
 		t.Errorf("the log has %d pages, %d are enough", n, pages)
+	}
+}
+
+// TestExpireFindsDeleted closes a store before it has removed all messages of a user that was deleted.
+func TestExpireFindsDeleted(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	for i := range 2 {
+		s, err := Open(dir, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		commit := func(ops ...store.Op) {
+			t.Helper()
+			if err := s.Commit(t.Context(), ops); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := int64(0)
+		if i == 0 {
+			user := &store.CreateUser{Name: "alice"}
+			commit(user)
+			var batch []store.Op
+			for range trimLimit + 100 {
+				batch = append(batch, &store.Append{User: user.ID, Kind: store.KindReturn})
+			}
+			commit(batch...)
+			commit(&store.DeleteUser{User: user.ID})
+			want = 100
+		} else {
+			commit(&store.Expire{Limit: 10})
+		}
+		v := make([]driver.Value, 1)
+		if err := s.read(t.Context(), "counting", func(c *conn) error {
+			_, err := c.one(v, "SELECT count(*) FROM messages")
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if v[0] != want {
+			t.Errorf("%d messages are left, want %d", v[0], want)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
