@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -165,16 +166,18 @@ func TestGoDoesNotOvertake(t *testing.T) {
 		sent := fill(a, 200_000, done)
 
 		impatient, cancel := context.WithCancel(t.Context())
+		var returned atomic.Int32
 		for i, ctx := range []context.Context{impatient, t.Context()} {
 			go func() {
+				defer returned.Add(1)
 				if err := a.Go(ctx, 1, body(1000+i, 200_000-199_000*i), done); (err != nil) != (i == 0) {
 					t.Errorf("waiting Go %d: %v", i, err)
 				}
 			}()
 			synctest.Wait()
 		}
-		if a.TryGo(1, nil, done) {
-			t.Error("TryGo overtook calls that wait")
+		if a.TryGo(1, nil, done) || returned.Load() != 0 {
+			t.Error("a call overtook those that wait")
 		}
 		cancel()
 		synctest.Wait()

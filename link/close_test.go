@@ -373,7 +373,7 @@ func TestBeforeRun(t *testing.T) {
 func TestDrain(t *testing.T) {
 	each(t, func(t *testing.T, e ends) {
 		a, b := run(t, "a", e.a, link.Options{Handler: echo}), run(t, "b", e.b, link.Options{Handler: echo})
-		const n = 600
+		const n = 400
 		var answered, refused atomic.Int32
 		ended := make(chan struct{})
 		for _, s := range []*side{a, b} {

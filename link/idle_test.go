@@ -40,13 +40,13 @@ func TestIdle(t *testing.T) {
 	links := idle(t, ends, func(c link.Conn) (use, serve func()) {
 		l := link.New(c, link.Options{Handler: echo})
 		return func() {
-				done, answers := results(200)
-				for range 200 {
+				done, answers := results(100)
+				for range 100 {
 					if err := l.Go(ctx, 1, body(0, 5_000), done); err != nil {
 						t.Error(err)
 					}
 				}
-				for range 200 {
+				for range 100 {
 					if r := <-answers; r.err != nil {
 						t.Error(r.err)
 					}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"io"
 	"log"
@@ -26,6 +27,20 @@ type node struct {
 	tls      *tls.Config // for its clients
 	accepted chan *tiptws.Conn
 	refused  chan error
+
+	received *bytes.Buffer // keeps what its client gets, under TLS; nil: nothing does
+}
+
+// A teeConn keeps what is read from it.
+type teeConn struct {
+	net.Conn
+	read *bytes.Buffer
+}
+
+func (c teeConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.read.Write(b[:n])
+	return n, err
 }
 
 func newNode(t testing.TB) *node {
@@ -57,10 +72,14 @@ func (n *node) url() string { return "wss" + strings.TrimPrefix(n.URL, "https") 
 // connect opens a TLS connection and writes.
 func (n *node) connect(t testing.TB, b string) (net.Conn, *bufio.Reader) {
 	t.Helper()
-	nc, err := tls.Dial("tcp", n.Listener.Addr().String(), n.tls)
+	tcp, err := net.Dial("tcp", n.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
+	if n.received != nil {
+		tcp = teeConn{tcp, n.received}
+	}
+	nc := tls.Client(tcp, n.tls)
 	t.Cleanup(func() {
 		if err := nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 			t.Logf("close: %v", err) // the node may have cut it
@@ -293,9 +312,11 @@ func TestCloseFrameArrives(t *testing.T) {
 	}
 }
 
-// TestCloseHandshake: a client that closes gets its code back, and then TLS's end.
+// TestCloseHandshake: a client that closes gets its code back, and then TLS's goodbye.
 func TestCloseHandshake(t *testing.T) {
 	n := newNode(t)
+	n.tls.MaxVersion = tls.VersionTLS12 // whose records tell from outside what they are
+	n.received = new(bytes.Buffer)
 	nc, r := n.join(t)
 	_, ended := n.serving(t, nil)
 	if _, err := nc.Write([]byte(masked(t, ws.OpClose, true, ws.NewCloseFrameBody(4000, "tab closed")))); err != nil {
@@ -305,11 +326,24 @@ func TestCloseHandshake(t *testing.T) {
 	if code, _ := ws.ParseCloseFrameData(f.Payload); f.Header.OpCode != ws.OpClose || code != tipt.CloseScript {
 		t.Errorf("opcode %x, code %d", f.Header.OpCode, code)
 	}
-	if _, err := r.ReadByte(); err != io.EOF {
-		t.Errorf("after the close frame: %v, want EOF", err)
+	if _, err := r.ReadByte(); err == nil {
+		t.Error("a frame after the close frame")
+	}
+	last := lastRecord(n.received.Bytes())
+	if alert := byte(21); last != alert {
+		t.Errorf("the last TLS record is of type %d, want the alert close_notify", last)
 	}
 	var ce *link.CloseError
 	if err := <-ended; !errors.As(err, &ce) || ce.Local || ce.Code != tipt.CloseScript || ce.Reason != "tab closed" {
 		t.Errorf("Run: %v", err)
 	}
+}
+
+// lastRecord returns the type of the last of some TLS records.
+func lastRecord(b []byte) (kind byte) {
+	for len(b) >= 5 {
+		kind = b[0]
+		b = b[min(len(b), 5+int(binary.BigEndian.Uint16(b[3:]))):]
+	}
+	return kind
 }

@@ -58,7 +58,8 @@ func Dial(ctx context.Context, url string, o DialOptions) (*ClientConn, error) {
 
 	c := new(ClientConn)
 	transport := &http.Transport{
-		TLSClientConfig: config,
+		DisableKeepAlives: true, // nothing is asked of a node that did not upgrade
+		TLSClientConfig:   config,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			nc, err := dial(ctx, network, addr)
 			c.nc = nc
@@ -76,7 +77,6 @@ func Dial(ctx context.Context, url string, o DialOptions) (*ClientConn, error) {
 		OnPongReceived:  c.onPong,
 	})
 	if err != nil {
-		transport.CloseIdleConnections()
 		if resp != nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			return nil, &StatusError{Status: resp.StatusCode, RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
 		}

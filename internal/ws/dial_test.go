@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -38,15 +37,19 @@ func TestDialStatus(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			asked := 0
-			server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			n := newNodeWith(t, func(w http.ResponseWriter, r *http.Request) {
 				asked++
 				w.Header().Set("Retry-After", test.retry)
 				w.Header().Set("Location", "/elsewhere")
 				w.WriteHeader(test.status)
-			}))
-			defer server.Close()
-			config := &tls.Config{RootCAs: server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
-			_, err := tiptws.Dial(t.Context(), "wss"+strings.TrimPrefix(server.URL, "https"), tiptws.DialOptions{TLS: config})
+			})
+			closed := make(chan struct{})
+			n.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+				if state == http.StateClosed {
+					close(closed)
+				}
+			}
+			_, err := tiptws.Dial(t.Context(), n.url(), tiptws.DialOptions{TLS: n.tls})
 			var se *tiptws.StatusError
 			if !errors.As(err, &se) || se.Status != test.status {
 				t.Fatalf("error %v, want status %d", err, test.status)
@@ -54,6 +57,7 @@ func TestDialStatus(t *testing.T) {
 			if se.RetryAfter < test.min || se.RetryAfter > test.max {
 				t.Errorf("retry after %v", se.RetryAfter)
 			}
+			<-closed // the client keeps no connection
 			if asked != 1 {
 				t.Errorf("%d requests", asked)
 			}
@@ -63,6 +67,8 @@ func TestDialStatus(t *testing.T) {
 
 func TestDialRefuses(t *testing.T) {
 	n := newNode(t)
+	old := newNodeWith(t, func(http.ResponseWriter, *http.Request) { t.Error("a request over TLS 1.1") })
+	old.TLS.MinVersion = tls.VersionTLS10
 	for _, test := range []struct {
 		name, url string
 		tls       *tls.Config
@@ -71,7 +77,7 @@ func TestDialRefuses(t *testing.T) {
 		{"no TLS configuration", n.url(), nil},
 		{"other name", n.url(), &tls.Config{RootCAs: n.tls.RootCAs, ServerName: "tipt.test"}},
 		{"no verification", n.url(), &tls.Config{RootCAs: n.tls.RootCAs, InsecureSkipVerify: true}},
-		{"TLS 1.1", n.url(), &tls.Config{RootCAs: n.tls.RootCAs, MaxVersion: tls.VersionTLS11}},
+		{"TLS 1.1", old.url(), &tls.Config{RootCAs: old.tls.RootCAs, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}},
 		{"no TLS", strings.Replace(n.url(), "wss", "ws", 1), n.tls},
 		{"no URL", "example.com", n.tls},
 	} {
