@@ -53,20 +53,24 @@ type AdminUser struct {
 	Deleted  bool      `json:"deleted"`
 }
 
-// Bodies of the admin socket's requests and answers.
 type (
+	// AdminMaintenance is what the admin socket is asked to switch maintenance to.
 	AdminMaintenance struct {
 		On bool `json:"on"`
 	}
+	// AdminInvite answers with a new invitation.
 	AdminInvite struct {
 		Invite string `json:"invite"`
 	}
+	// AdminKey answers with the node's certificate.
 	AdminKey struct {
 		Certificate []byte `json:"certificate"`
 	}
+	// AdminQueue answers a change of the queue of what waits for other nodes.
 	AdminQueue struct {
 		Messages int `json:"messages"` // given back by drop
 	}
+	// AdminError answers what could not be done.
 	AdminError struct {
 		Error string `json:"error"`
 	}
@@ -160,7 +164,7 @@ func (n *Node) setDisabled(ctx context.Context, raw string, disabled bool) error
 
 func adminStatus(err error) int {
 	switch {
-	case errors.Is(err, tipt.ErrNameInvalid), errors.Is(err, tipt.ErrNodeInvalid):
+	case errors.Is(err, tipt.ErrNameInvalid), errors.Is(err, tipt.ErrNodeInvalid), errors.Is(err, errNoSuchChange):
 		return http.StatusBadRequest
 	case errors.Is(err, store.ErrNotFound), errors.Is(err, peer.ErrNothingWaits):
 		return http.StatusNotFound

@@ -108,6 +108,8 @@ const (
 	KeyAddMLKEM KeyChange = "add-mlkem" // a subkey that a quantum computer cannot break
 )
 
+var errNoSuchChange = errors.New("no such change of a key")
+
 // ChangeKey returns the key after a change.
 func ChangeKey(key *seal.NodeKey, change KeyChange, now time.Time) (*seal.NodeKey, error) {
 	switch change {
@@ -116,7 +118,7 @@ func ChangeKey(key *seal.NodeKey, change KeyChange, now time.Time) (*seal.NodeKe
 	case KeyAddMLKEM:
 		return key.AddMLKEM(now)
 	default:
-		return nil, fmt.Errorf("no change of a key is called %q", change)
+		return nil, fmt.Errorf("%w: %q", errNoSuchChange, change)
 	}
 }
 

@@ -204,7 +204,7 @@ func (s *session) finishForward(job forwardJob, err error) {
 	s.forgetEvent(job.event)
 	if err != nil {
 		s.node.stats.forwardsDropped.Add(1)
-		s.coded(tipt.RequestForward, err) // logs what is ours
+		_ = s.coded(tipt.RequestForward, err) // logs what is ours
 	}
 }
 

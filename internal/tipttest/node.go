@@ -118,8 +118,12 @@ func (n *Node) start(t testing.TB, configure []func(*node.Config)) {
 		t.Fatal(err)
 	}
 	n.key = key
+	admin, err := node.ListenAdmin(n.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 	config := node.Config{
-		Name: n.Name, Store: st, Data: n.Dir, Key: key, Hash: CheapHash, NoLimits: true,
+		Name: n.Name, Store: st, Data: n.Dir, Admin: admin, Key: key, Hash: CheapHash, NoLimits: true,
 		Roots: n.Pool(), Resolve: n.peers,
 	}
 	for _, f := range configure {
