@@ -80,14 +80,16 @@ func BenchmarkSync(b *testing.B) {
 // BenchmarkAppend appends messages of 300 bytes, each of which its caller waits for until it
 // is on the disk: in a transaction of its own, and through a committer.
 func BenchmarkAppend(b *testing.B) {
-	b.Run("each", func(b *testing.B) {
-		s, users := openBench(b)
-		benchAppend(b, 1, users, randomBody(b, 300), func(ctx context.Context, op store.Op) error {
-			return s.Commit(ctx, []store.Op{op})
+	for _, callers := range []int{1, 512} {
+		b.Run(fmt.Sprintf("each/callers=%d", callers), func(b *testing.B) {
+			s, users := openBench(b)
+			benchAppend(b, callers, users, randomBody(b, 300), func(ctx context.Context, op store.Op) error {
+				return s.Commit(ctx, []store.Op{op})
+			})
 		})
-	})
+	}
 	for _, callers := range []int{1, 64, 512} {
-		b.Run(fmt.Sprintf("callers=%d", callers), func(b *testing.B) {
+		b.Run(fmt.Sprintf("group/callers=%d", callers), func(b *testing.B) {
 			s, users := openBench(b)
 			counted := &countedStore{Store: s}
 			c := store.NewCommitter(counted, store.CommitterOptions{})

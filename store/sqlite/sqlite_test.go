@@ -401,6 +401,7 @@ func TestReserve(t *testing.T) {
 	}{
 		{message(user, 2, 100), true},
 		{&store.AddOutbox{Entry: store.OutboxEntry{User: user, Node: "a.example"}}, true},
+		{&store.AddOutbox{Entry: store.OutboxEntry{User: user, Node: "a.example"}, OnlyDuplicate: true}, false},
 		{&store.CreateUser{Name: "bob"}, true},
 		{&store.AddInvite{}, true},
 		{&store.SetKey{User: user, Key: []byte("key")}, true},
