@@ -54,6 +54,7 @@ func TestRotateWhileRunning(t *testing.T) {
 			t.Errorf("delivered %q, want %q", d.Message, text)
 		}
 		bob.Answer(id, nil)
+		bob.WantQuiet(9) // it is taken
 	}
 	for _, n := range []*tipttest.Node{a, b} {
 		for _, change := range []node.KeyChange{node.KeyRotate, node.KeyAddMLKEM} {
