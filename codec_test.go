@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -192,9 +193,11 @@ func accepted(declaredType, formName string) bool {
 		if family != strings.TrimRight(formName, "0123456789") {
 			continue
 		}
-		limit, width := 16, 0 // maps and arrays
-		fmt.Sscan(want[len(family):], &limit)
-		fmt.Sscan(formName[len(family):], &width)
+		width, _ := strconv.Atoi(formName[len(family):]) // none: 0
+		limit, err := strconv.Atoi(want[len(family):])
+		if err != nil {
+			limit = 16 // maps and arrays
+		}
 		if width <= limit {
 			return true
 		}

@@ -380,7 +380,9 @@ func TestJoin(t *testing.T) {
 			<-requests
 		}
 		l.CloseNow()
-		<-ended
+		if err := <-ended; err == nil {
+			t.Error("Run ended without saying why")
+		}
 		if len(writes) != 4 {
 			t.Errorf("%d writes for 10 KB in 100 packets and 200 KB in 10", len(writes))
 		}

@@ -1,6 +1,9 @@
 package msgpack
 
-import "io"
+import (
+	"errors"
+	"io"
+)
 
 // A Skimmed is what could be read of a packet by section 3.1 of
 // docs/protocol.md: nothing, or both its id and its type, which may be one that
@@ -21,7 +24,7 @@ func Skim(r io.Reader) (Skimmed, error) {
 		s.b = nil
 		s.fill()
 	}
-	if s.err != io.EOF {
+	if !errors.Is(s.err, io.EOF) {
 		return Skimmed{}, s.err
 	}
 	return k, nil
