@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/tipt/tipt-go"
@@ -60,6 +61,51 @@ func BenchmarkForwardDeliver(b *testing.B) {
 				for range outstanding { // all are taken
 					slots <- struct{}{}
 				}
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+			})
+		}
+	}
+}
+
+// BenchmarkForwardAcross is a message's way over two nodes in this process: FORWARD,
+// the POST between the nodes, DELIVER and the receiver's acknowledgement. With `wait`
+// false each of the senders has one user's queue, in which the messages follow each other.
+func BenchmarkForwardAcross(b *testing.B) {
+	for _, wait := range []bool{true, false} {
+		for _, senders := range []int{1, 64} {
+			b.Run(fmt.Sprintf("wait=%v/senders=%d", wait, senders), func(b *testing.B) {
+				nodes := tipttest.StartNetwork(b, []tipt.NodeName{"a.example", "b.example"})
+				from, to := nodes["a.example"], nodes["b.example"]
+				to.Register(b, "bob", "bob's password")
+				taken := make(taker, tipt.MaxInFlight)
+				to.Link(b, tipt.SignInRequest{User: "bob", Password: "bob's password", Device: "d", Receive: true}, link.Options{Handler: taken})
+				clients := make([]*link.Link, senders)
+				for i := range clients {
+					user := fmt.Sprint("user", i)
+					from.Register(b, user, "a password")
+					clients[i] = from.Link(b, tipt.SignInRequest{User: user, Password: "a password", Device: "d", Receive: true}, link.Options{})
+				}
+				bodies := make([][]byte, b.N)
+				for i := range bodies {
+					bodies[i] = to.Message(b, "bob", tipt.NewMessageID(), string(make([]byte, 200)), wait)
+				}
+				b.ReportAllocs()
+				b.ResetTimer()
+				var sending sync.WaitGroup
+				for i, client := range clients {
+					sending.Go(func() {
+						for j := i; j < b.N; j += senders {
+							if _, err := client.Call(b.Context(), uint8(tipt.RequestForward), bodies[j]); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				for range b.N {
+					<-taken
+				}
+				sending.Wait()
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 			})
 		}
