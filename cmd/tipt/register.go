@@ -26,11 +26,7 @@ Examples:
 
 func (c *registerCmd) Run(ctx context.Context, i *invocation) error {
 	return i.signIn(ctx, c.Address, true, func(cl *client.Client, user, password string) error {
-		err := cl.Register(ctx, user, password, c.Invite)
-		if errors.Is(err, client.ErrUnknownOutcome) {
-			return nil // signing in will tell
-		}
-		return err
+		return cl.Register(ctx, user, password, c.Invite)
 	})
 }
 
@@ -76,13 +72,17 @@ func (i *invocation) signIn(ctx context.Context, address string, twice bool, fir
 		return err
 	}
 	defer c.Close()
-	if err := first(c, string(a.User), password); err != nil {
-		return err
+	unsure := first(c, string(a.User), password)
+	if unsure != nil && !errors.Is(unsure, client.ErrUnknownOutcome) {
+		return unsure
 	}
 	// Receiving, though nothing is received here: only that is sure to give a
 	// token to a device which has one already.
 	in, err := c.SignIn(ctx, client.Credentials{User: string(a.User), Password: password})
-	if err != nil {
+	switch {
+	case unsure != nil && errors.Is(err, tipt.ErrCredentials):
+		return unsure // which was not done, it turns out
+	case err != nil:
 		return err
 	}
 	acc.Token = in.Token
