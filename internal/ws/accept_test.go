@@ -56,9 +56,12 @@ func newNode(t testing.TB) *node {
 	return n
 }
 
-// newNodeWith returns a node that serves upgrades in another way.
-func newNodeWith(t testing.TB, serve http.HandlerFunc) *node {
+// newNodeWith returns a node that serves upgrades in another way, or is different otherwise.
+func newNodeWith(t testing.TB, serve http.HandlerFunc, changes ...func(*httptest.Server)) *node {
 	n := &node{Server: httptest.NewUnstartedServer(serve)}
+	for _, change := range changes {
+		change(n.Server)
+	}
 	n.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not trust it
 	n.StartTLS()
 	t.Cleanup(n.Close)

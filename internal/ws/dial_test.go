@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -37,18 +38,19 @@ func TestDialStatus(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			asked := 0
+			closed := make(chan struct{})
 			n := newNodeWith(t, func(w http.ResponseWriter, r *http.Request) {
 				asked++
 				w.Header().Set("Retry-After", test.retry)
 				w.Header().Set("Location", "/elsewhere")
 				w.WriteHeader(test.status)
-			})
-			closed := make(chan struct{})
-			n.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-				if state == http.StateClosed {
-					close(closed)
+			}, func(s *httptest.Server) {
+				s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+					if state == http.StateClosed {
+						close(closed)
+					}
 				}
-			}
+			})
 			_, err := tiptws.Dial(t.Context(), n.url(), tiptws.DialOptions{TLS: n.tls})
 			var se *tiptws.StatusError
 			if !errors.As(err, &se) || se.Status != test.status {
@@ -67,8 +69,8 @@ func TestDialStatus(t *testing.T) {
 
 func TestDialRefuses(t *testing.T) {
 	n := newNode(t)
-	old := newNodeWith(t, func(http.ResponseWriter, *http.Request) { t.Error("a request over TLS 1.1") })
-	old.TLS.MinVersion = tls.VersionTLS10
+	old := newNodeWith(t, func(http.ResponseWriter, *http.Request) { t.Error("a request over TLS 1.1") },
+		func(s *httptest.Server) { s.TLS = &tls.Config{MinVersion: tls.VersionTLS10} })
 	for _, test := range []struct {
 		name, url string
 		tls       *tls.Config
