@@ -31,12 +31,13 @@ var mayImport = map[string][]string{
 	"peer":              {".", "seal", "store", "internal/limit"},
 	"node":              {".", "seal", "internal/ws", "link", "store", "account", "mailbox", "peer", "internal/limit"},
 	"client":            {".", "seal", "internal/ws", "link"},
+	"conform":           {},
 	"internal/limit":    {},
 	"internal/devca":    {},
 	"internal/tap":      {"."},
 	"internal/tipttest": {".", "internal/ws", "link", "seal", "store/sqlite", "account", "node", "internal/devca"},
 	"cmd/tiptd":         {".", "seal", "store", "store/sqlite", "peer", "node", "client", "internal/limit", "internal/tap", "internal/devca"},
-	"cmd/tipt":          {".", "client"},
+	"cmd/tipt":          {".", "client", "conform", "internal/tap"},
 }
 
 // imports returns, for each package of the module, what it imports of the module
