@@ -3,9 +3,9 @@ package link
 import "sync"
 
 // A Budget bounds the bytes that the links of a node hold together: requests
-// being worked on and packets not yet sent. Requests over it are answered BUSY, calls
-// wait. Calls get three quarters of it at most, so that peers which do not
-// read cannot keep the node from hearing requests.
+// being worked on and packets not yet sent. Requests over it are answered BUSY. Calls
+// wait already when they would take what is held past three quarters of it, so that
+// peers which do not read cannot keep the node from hearing requests.
 type Budget struct {
 	limit int64
 
