@@ -16,6 +16,9 @@ const (
 	// maxDeliverAhead is how far past the oldest message not taken a
 	// connection is sent others: what is taken beyond it has to be remembered.
 	maxDeliverAhead = 4096
+	// maxDeliverBytes bounds the bytes that are unanswered on one connection. A client that
+	// has to answer BUSY because too much lies before it gets what follows out of order.
+	maxDeliverBytes = 4 << 20
 	// maxDeliverRead is how many bytes of messages are read at once.
 	maxDeliverRead = 512 << 10
 	// readPause is how long a connection waits when a mailbox cannot be read.
@@ -35,11 +38,20 @@ type delivery struct {
 	running bool       // a goroutine is sending
 	again   bool       // something changed since it looked
 	closed  bool
-	open    []int64     // sent and not answered, in order; at most MaxDelivering
+	open    []sent      // not answered, in order; at most MaxDelivering
+	bytes   int         // of open; beyond maxDeliverBytes by one message at most
 	last    int64       // the newest Seq sent
 	pause   *time.Timer // nothing is sent until it fires; nil otherwise
 	stuck   int64       // lowest Seq that will not be taken on this connection; 0 for none
 }
+
+// sent is a message on its way to the client.
+type sent struct {
+	seq  int64
+	size int
+}
+
+func compareSeq(s sent, seq int64) int { return cmp.Compare(s.seq, seq) }
 
 // newDelivery makes a delivery that sends nothing before begin.
 func newDelivery(s *session, place int64) *delivery {
@@ -98,7 +110,7 @@ func (d *delivery) step() bool {
 	d.mu.Lock()
 	d.again = false
 	room := tipt.MaxDelivering - len(d.open)
-	if len(d.open) > 0 && d.last-d.open[0] > maxDeliverAhead {
+	if len(d.open) > 0 && (d.last-d.open[0].seq > maxDeliverAhead || d.bytes+maxDeliverRead > maxDeliverBytes) {
 		room = 0
 	}
 	_, draining := d.session.node.goingAway()
@@ -149,8 +161,9 @@ func (d *delivery) send(m store.Message) error {
 	}
 	seq := m.Seq
 	d.mu.Lock()
-	at, _ := slices.BinarySearch(d.open, seq) // not at the end where it is sent again
-	d.open = slices.Insert(d.open, at, seq)
+	at, _ := slices.BinarySearchFunc(d.open, seq, compareSeq) // not at the end where it is sent again
+	d.open = slices.Insert(d.open, at, sent{seq: seq, size: len(body)})
+	d.bytes += len(body)
 	d.last = max(d.last, seq)
 	d.mu.Unlock()
 	return d.session.link.Go(d.session.ctx, uint8(code), body, func(_ tipt.Packet, err error) {
@@ -199,7 +212,8 @@ func (d *delivery) take(seq int64) {
 }
 
 func (d *delivery) forgetLocked(seq int64) {
-	if at, ok := slices.BinarySearch(d.open, seq); ok {
+	if at, ok := slices.BinarySearchFunc(d.open, seq, compareSeq); ok {
+		d.bytes -= d.open[at].size
 		d.open = slices.Delete(d.open, at, at+1)
 	}
 }

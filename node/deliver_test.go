@@ -119,3 +119,36 @@ func TestEveryDeviceGetsEverything(t *testing.T) {
 		device.WantQuiet(0)
 	}
 }
+
+// TestUnansweredBytes sends more than a client would keep, and finds that the node
+// waits for answers before the client has to refuse anything.
+func TestUnansweredBytes(t *testing.T) {
+	n := newPair(t)
+	signIn(t, n, "bob").Hang()
+	alice := signIn(t, n, "alice")
+	const count, size = 12, 1_000_000
+	for i := range count {
+		alice.Ask(0, tipt.RequestForward, n.Message(t, "bob", tipt.NewMessageID(), fmt.Sprintf("%02d%s", i, make([]byte, size)), false))
+		alice.WantReply(0)
+	}
+	bob := signIn(t, n, "bob")
+	var unanswered []uint8
+	for i := range count {
+		id, d := bob.WantDeliver()
+		if got := string(d.Message[:2]); got != fmt.Sprintf("%02d", i) {
+			t.Fatalf("delivered %q as number %d", got, i)
+		}
+		unanswered = append(unanswered, id)
+		if i == 3 {
+			bob.WantQuiet(99) // four are enough
+		}
+		if i >= 3 {
+			bob.Answer(unanswered[0], nil)
+			unanswered = unanswered[1:]
+		}
+	}
+	for _, id := range unanswered {
+		bob.Answer(id, nil)
+	}
+	bob.WantQuiet(99)
+}
