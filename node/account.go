@@ -75,7 +75,7 @@ func (s *session) enterAs(body tipt.SignInRequest) (tipt.SignInResponse, error) 
 	}
 	s.mu.Unlock()
 	for _, other := range replaced {
-		other.close(closeReplaced, "signed in on a newer connection")
+		other.close(tipt.CloseReplaced, "signed in on a newer connection")
 	}
 	for _, device := range in.Dropped {
 		n.signOutDevices(in.User, in.Name, func(as signedInAs) bool { return as.device == device })
@@ -119,7 +119,7 @@ func (n *Node) seen(as signedInAs) {
 // makes sign-ins that are under way with what was revoked fail.
 func (n *Node) signOutDevices(user store.UserID, name tipt.UserName, which func(signedInAs) bool) {
 	for _, s := range n.online.revoke(user, name, which) {
-		s.close(closeSignedOut, "signed out")
+		s.close(tipt.CloseSignedOut, "signed out")
 	}
 }
 

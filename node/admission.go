@@ -14,17 +14,7 @@ import (
 	"github.com/tipt/tipt-go/link"
 )
 
-// Close codes that a node sends by itself (section 1.6). link and ws send
-// 1002, 1003 and 1009.
 const (
-	closeGoingAway       = 1001 // the node stops or restarts
-	closeProtocol        = 1002 // an incompatible version
-	closePolicy          = 1008 // no HANDSHAKE in time
-	closeInternalError   = 1011
-	closeMaintenance     = 1012
-	closeOverload        = 1013
-	closeReplaced        = 4001 // the same device signed in on a newer connection
-	closeSignedOut       = 4002 // revoked, password changed, account gone or disabled
 	statusPath           = "/api/status"
 	minRetry, retryRange = 5, 25 // seconds; spread, so that clients do not come back as one
 )
@@ -145,7 +135,7 @@ func (n *Node) admit() status {
 		}
 		delete(n.sessions, oldest)
 		delete(n.unsigned, oldest)
-		oldest.link.Close(closeOverload, "not signed in, and connections are short")
+		oldest.link.Close(tipt.CloseOverload, "not signed in, and connections are short")
 	}
 	n.upgrades++
 	return statusOK

@@ -33,9 +33,9 @@ func (n *Node) drain(to state) {
 		}
 	}
 	n.finish(sessions)
-	code, reason := closeGoingAway, "the node stops"
+	code, reason := tipt.CloseGoingAway, "the node stops"
 	if to == maintenance {
-		code, reason = closeMaintenance, "maintenance"
+		code, reason = tipt.CloseMaintenance, "maintenance"
 	}
 	for _, s := range sessions {
 		s.close(code, reason)

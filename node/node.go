@@ -206,7 +206,7 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 	case cause = <-failed:
 		n.log.Error("node failed", "error", cause)
 		for _, s := range n.setState(stopping) {
-			s.close(closeInternalError, "internal error")
+			s.close(tipt.CloseInternal, "internal error")
 		}
 	}
 	// Until here new connections were answered 503.

@@ -303,7 +303,7 @@ func (s *session) handshake(r *link.Request) {
 	}
 	r.Reply(tipt.HandshakeResponse{Version: tipt.Version, Compatible: compatible}.Append(nil))
 	if !compatible {
-		s.close(closeProtocol, "this node speaks version "+tipt.Version)
+		s.close(tipt.CloseProtocol, "this node speaks version "+tipt.Version)
 	}
 }
 

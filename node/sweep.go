@@ -54,7 +54,7 @@ func (n *Node) sweepUnsigned(now time.Time) {
 		waiting := s.phase == fresh && !s.closed
 		s.mu.Unlock()
 		if waiting {
-			s.close(closePolicy, "no HANDSHAKE within 3 s")
+			s.close(tipt.ClosePolicy, "no HANDSHAKE within 3 s")
 		}
 	}
 }

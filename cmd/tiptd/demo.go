@@ -14,6 +14,7 @@ import (
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/client"
+	"github.com/tipt/tipt-go/internal/devca"
 	"github.com/tipt/tipt-go/internal/tap"
 	"github.com/tipt/tipt-go/store"
 )
@@ -27,7 +28,11 @@ func (demoCmd) Run(ctx context.Context, s streams) (err error) {
 		return fmt.Errorf("make a folder for the demo: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	p, err := newPlayground(dir, "127.0.0.1:0", playNames(2))
+	ca, err := devca.New()
+	if err != nil {
+		return err
+	}
+	p, err := newPlayground(ca, dir, "127.0.0.1:0", playNames(2))
 	if err != nil {
 		return err
 	}

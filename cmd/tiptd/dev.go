@@ -10,6 +10,7 @@ import (
 	"text/template"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/devca"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -37,7 +38,12 @@ func (c *devCmd) Run(ctx context.Context, s streams) error {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("make the data folder: %w", err)
 	}
-	p, err := newPlayground(c.Data, c.Listen, playNames(c.Nodes))
+	// The same one at the next start: clients remember it.
+	ca, err := devca.Open(filepath.Join(c.Data, "authority.pem"))
+	if err != nil {
+		return err
+	}
+	p, err := newPlayground(ca, c.Data, c.Listen, playNames(c.Nodes))
 	if err != nil {
 		return err
 	}

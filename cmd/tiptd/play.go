@@ -40,11 +40,7 @@ func playNames(count int) []tipt.NodeName {
 
 // newPlayground listens for nodes that keep their data below dir: the first
 // on the port of address if it is free, all others on any.
-func newPlayground(dir, address string, names []tipt.NodeName) (*playground, error) {
-	ca, err := devca.New()
-	if err != nil {
-		return nil, err
-	}
+func newPlayground(ca *devca.CA, dir, address string, names []tipt.NodeName) (*playground, error) {
 	p := &playground{ca: ca}
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

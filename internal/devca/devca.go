@@ -1,17 +1,19 @@
 // Package devca is a throw-away certificate authority: tests and `tiptd dev`
-// use it to speak real, verified TLS on loopback. Its key lives in memory
-// only.
+// use it to speak real, verified TLS on loopback.
 package devca
 
 import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
+	"os"
 	"time"
 )
 
@@ -25,7 +27,49 @@ type CA struct {
 	key  *ecdsa.PrivateKey
 }
 
-// New makes an authority with a new key.
+// Open returns the authority kept in a file, or a new one, kept there from now on, when there
+// is none or it ends within half its life.
+func Open(file string) (*CA, error) {
+	encoded, err := os.ReadFile(file)
+	if err == nil {
+		ca, err := parse(encoded)
+		if err != nil {
+			return nil, fmt.Errorf("read the authority in %s: %w; delete the file", file, err)
+		}
+		if time.Until(ca.cert.NotAfter) > lifetime/2 {
+			return ca, nil
+		}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read the authority: %w", err)
+	}
+	ca, err := New()
+	if err != nil {
+		return nil, err
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(ca.key)
+	if err != nil {
+		return nil, fmt.Errorf("encode the authority's key: %w", err)
+	}
+	encoded = append(ca.CertPEM(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})...)
+	if err := os.WriteFile(file, encoded, 0o600); err != nil {
+		return nil, fmt.Errorf("keep the authority: %w", err)
+	}
+	return ca, nil
+}
+
+func parse(encoded []byte) (*CA, error) {
+	pair, err := tls.X509KeyPair(encoded, encoded)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("not an ECDSA key")
+	}
+	return &CA{cert: pair.Leaf, key: key}, nil
+}
+
+// New makes an authority with a new key, which lives in memory only.
 func New() (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
