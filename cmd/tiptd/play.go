@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/devca"
@@ -38,23 +39,30 @@ func playNames(count int) []tipt.NodeName {
 	return []tipt.NodeName{"one.localhost", "two.localhost"}
 }
 
-// newPlayground listens for nodes that keep their data below dir: the first
-// on the port of address if it is free, all others on any.
+// newPlayground listens for nodes that keep their data below dir: on address and the
+// ports behind it, or on any where one is taken.
 func newPlayground(ca *devca.CA, dir, address string, names []tipt.NodeName) (*playground, error) {
 	p := &playground{ca: ca}
-	host, _, err := net.SplitHostPort(address)
+	host, first, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("--listen: %w; write HOST:PORT", err)
 	}
-	for _, name := range names {
-		listener, err := listen(address)
+	port, err := strconv.ParseUint(first, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("--listen: port %q: write a number up to 65535", first)
+	}
+	for i, name := range names {
+		next := uint64(0) // any
+		if port != 0 {
+			next = port + uint64(i)
+		}
+		listener, err := listen(net.JoinHostPort(host, strconv.FormatUint(next, 10)))
 		if err != nil {
 			// Taken, most likely; any port will do.
 			if listener, err = listen(net.JoinHostPort(host, "0")); err != nil {
 				return nil, errors.Join(err, p.close())
 			}
 		}
-		address = net.JoinHostPort(host, "0")
 		data := dir
 		if len(names) > 1 {
 			data = filepath.Join(dir, string(name))
