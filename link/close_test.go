@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -304,6 +306,38 @@ func TestWaitingCallAtClose(t *testing.T) {
 			t.Errorf("what waited was told after %v", d)
 		}
 	})
+}
+
+// A closingConn is one whose writes fail because the peer's close frame has come and is
+// not yet with the reader.
+type closingConn struct {
+	link.Conn
+	dropped chan struct{}
+	once    sync.Once
+}
+
+func (c *closingConn) Bind(_, _ func()) {}
+
+func (c *closingConn) Write([][]byte) error { return net.ErrClosed }
+
+func (c *closingConn) Next() (io.Reader, error) {
+	<-c.dropped
+	return nil, &link.CloseError{Code: tipt.CloseReplaced}
+}
+
+func (c *closingConn) CloseNow() { c.once.Do(func() { close(c.dropped) }) }
+
+// TestCloseWhileWriting: a write that fails does not hide with which code the peer closed,
+// for clients do not come back after some of them.
+func TestCloseWhileWriting(t *testing.T) {
+	l := link.New(&closingConn{dropped: make(chan struct{})}, link.Options{})
+	if err := l.Emit(0, nil); err != nil {
+		t.Fatal(err)
+	}
+	var closed *link.CloseError
+	if err := l.Run(t.Context()); !errors.As(err, &closed) || closed.Code != tipt.CloseReplaced {
+		t.Errorf("Run: %v, want close code %d", err, tipt.CloseReplaced)
+	}
 }
 
 func TestRunContext(t *testing.T) {

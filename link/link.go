@@ -115,6 +115,7 @@ type Link struct {
 	control  bool // conn has a PING or PONG to write
 	revision tipt.Revision
 	cause    error       // what Run returns; the first one stays
+	unsure   bool        // cause is the writer's: that the peer had closed is the better one
 	farewell *CloseError // what Close was called with
 	timer    *time.Timer // drops a connection that takes too long to close
 
@@ -178,7 +179,7 @@ func (l *Link) Run(ctx context.Context) error {
 	l.timers.Add(1)
 	stop := context.AfterFunc(ctx, func() {
 		defer l.timers.Done()
-		l.drop(context.Cause(ctx))
+		l.drop(context.Cause(ctx), false)
 	})
 
 	l.mu.Lock()
@@ -204,7 +205,7 @@ func (l *Link) finish(err error) {
 	var ce *CloseError
 	// The peer closed first: it gets its close frame back (RFC 6455, section 5.5.1).
 	echo := errors.As(err, &ce) && l.state < closed
-	if l.cause == nil {
+	if l.cause == nil || l.unsure && ce != nil && !ce.Local {
 		if ce == nil {
 			err = fmt.Errorf("link: read: %w", err)
 		}
@@ -271,15 +272,16 @@ func (l *Link) Close(code int, reason string) {
 }
 
 // CloseNow drops the connection without a close frame.
-func (l *Link) CloseNow() { l.drop(ErrClosed) }
+func (l *Link) CloseNow() { l.drop(ErrClosed, false) }
 
-// drop ends the connection at once, because of err.
-func (l *Link) drop(err error) {
+// drop ends the connection at once, because of err. The writer's errors are unsure:
+// it may fail because the reader is at the peer's close frame.
+func (l *Link) drop(err error, unsure bool) {
 	l.mu.Lock()
 	if l.state < broken {
 		l.state = broken
 		if l.cause == nil {
-			l.cause = err
+			l.cause, l.unsure = err, unsure
 		}
 		l.refuseWaitingLocked()
 	}

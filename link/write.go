@@ -149,7 +149,7 @@ func (l *Link) write() {
 	for l.take(b) {
 		b.encode(l.tap)
 		if err := l.conn.Write(b.packets); err != nil {
-			l.drop(fmt.Errorf("link: write: %w", err))
+			l.drop(fmt.Errorf("link: write: %w", err), true)
 			return
 		}
 		l.wrote(b)
@@ -221,7 +221,7 @@ func (l *Link) closeLocked() {
 	l.mu.Unlock()
 	err := l.conn.Close(code, reason)
 	if err != nil {
-		l.drop(fmt.Errorf("link: write close frame: %w", err))
+		l.drop(fmt.Errorf("link: write close frame: %w", err), true)
 	}
 	l.mu.Lock()
 	if l.state == closed {
