@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -24,8 +25,12 @@ const (
 	typeOctets  = "application/octet-stream"
 	typeMsgpack = "application/msgpack"
 
-	// maxConnections is how many connections to one node there are at most.
+	// maxConnections is how many connections to one node there are.
 	maxConnections = 4
+	// maxRequests is how many requests to one node are under way at once. It is what every
+	// HTTP/2 server should take on one connection (RFC 9113, section 6.5.2): over a server's
+	// limit net/http opens connections without counting them.
+	maxRequests = 100
 	// maxIdle is how many connections to all nodes are kept when nothing is sent.
 	maxIdle = 512
 )
@@ -48,30 +53,33 @@ type ClientOptions struct {
 
 // A Client sends requests to other nodes, within the rules of section 5.6.
 type Client struct {
-	options ClientOptions
-	http    *http.Client
+	options  ClientOptions
+	http     *http.Client
+	requests *gate
 }
 
 // NewClient makes a client. Close it.
 func NewClient(o ClientOptions) *Client {
 	guard := newGuard(o.Resolve, o.Resolver)
 	return &Client{
-		options: o,
+		options:  o,
+		requests: newGate(maxRequests),
 		http: &http.Client{
-			Timeout: tipt.ForwardTimeout,
 			// A redirect could lead anywhere, and would be signed for another @authority.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 			Transport: &http.Transport{
-				DialContext:            guard.dial,
-				TLSClientConfig:        &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
-				TLSHandshakeTimeout:    connectTimeout,
-				ForceAttemptHTTP2:      true,
+				DialContext:         guard.dial,
+				TLSClientConfig:     &tls.Config{RootCAs: o.Roots, MinVersion: tls.VersionTLS12},
+				TLSHandshakeTimeout: connectTimeout,
+				ForceAttemptHTTP2:   true,
+				// A connection whose other end went away without a word would swallow requests for
+				// as long as TCP tries.
+				HTTP2:                  &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second},
 				DisableCompression:     true, // answers are small or sealed; and none can be a bomb
 				MaxConnsPerHost:        maxConnections,
 				MaxIdleConnsPerHost:    maxConnections,
 				MaxIdleConns:           maxIdle,
 				IdleConnTimeout:        90 * time.Second,
-				ResponseHeaderTimeout:  tipt.ForwardTimeout,
 				MaxResponseHeaderBytes: 16 << 10,
 			},
 		},
@@ -114,7 +122,7 @@ func (f *Failure) Temporary() bool {
 	case f.Status == 0, f.Status == http.StatusOK, f.Status == http.StatusTooManyRequests:
 		return true
 	default:
-		return f.Status >= 300 && f.Status < 400 || f.Status >= 500
+		return f.Status >= 300 && f.Status < 400 || f.Status >= 500 && f.Status < 600
 	}
 }
 
@@ -132,7 +140,11 @@ func (f *Failure) Code() tipt.ErrorCode {
 
 // Coded is the failure as a response's error.
 func (f *Failure) Coded() *tipt.Error {
-	return &tipt.Error{Code: f.Code(), Message: f.Error(), Wait: f.RetryAfter}
+	e := &tipt.Error{Code: f.Code(), Message: f.Error(), Wait: f.RetryAfter}
+	if e.Code == tipt.ErrNodeUnreachable && e.Wait == 0 {
+		e.Wait = minPause
+	}
+	return e
 }
 
 // Forward hands a sealed message to its destination and vouches for the sender.
@@ -160,13 +172,15 @@ func (c *Client) Forward(ctx context.Context, node tipt.NodeName, from tipt.Addr
 	}
 }
 
-// PublicKey fetches a node's OpenPGP certificate (section 5.1). Its error is a
-// [*Failure].
+// PublicKey fetches a node's OpenPGP certificate (section 5.1), past the caches that
+// may be in front of it. Its error is a [*Failure].
 func (c *Client) PublicKey(ctx context.Context, node tipt.NodeName) (*seal.Certificate, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+string(node)+pathPublicKey, nil)
 	if err != nil {
 		return nil, &Failure{Err: fmt.Errorf("make a request to %s: %w", node, err)}
 	}
+	// Behind a cache of an hour ours would be of two; and a new subkey would not be seen.
+	request.Header.Set("Cache-Control", "no-cache")
 	body, _, err := c.do(request, tipt.MaxKeySize)
 	switch {
 	case errors.Is(err, errTooLarge): // is no certificate either
@@ -183,11 +197,19 @@ func (c *Client) PublicKey(ctx context.Context, node tipt.NodeName) (*seal.Certi
 
 var errTooLarge = errors.New("the answer is too large")
 
-// do sends a request and returns the body and the type of an answer with 200.
+// do sends a request and returns the body and the type of an answer with 200. It
+// takes 30 s at most (section 5.6).
 func (c *Client) do(request *http.Request, limit int) (body []byte, kind string, err error) {
-	node := request.URL.Host
+	node := tipt.NodeName(request.URL.Host)
+	ctx, cancel := context.WithTimeoutCause(request.Context(), tipt.ForwardTimeout, errNoAnswer)
+	defer cancel()
+	leave, err := c.requests.enter(ctx, node, 1)
+	if err != nil {
+		return nil, "", &Failure{Destination: true, Err: fmt.Errorf("wait for earlier requests to %s: %w", node, context.Cause(ctx))}
+	}
+	defer leave()
 	var sent atomic.Bool
-	request = request.WithContext(httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{
+	request = request.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteHeaders: func() { sent.Store(true) },
 	}))
 	request.Header.Set("User-Agent", c.options.Software)
@@ -195,7 +217,7 @@ func (c *Client) do(request *http.Request, limit int) (body []byte, kind string,
 	if err != nil {
 		// Before the header was written nothing can have arrived, and nothing about
 		// the message can be the cause.
-		return nil, "", &Failure{Unknown: sent.Load(), Destination: !sent.Load(), Err: fmt.Errorf("reach %s: %w", node, err)}
+		return nil, "", &Failure{Unknown: sent.Load(), Destination: !sent.Load(), Err: fmt.Errorf("reach %s: %w", node, reason(ctx, err))}
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
@@ -206,7 +228,7 @@ func (c *Client) do(request *http.Request, limit int) (body []byte, kind string,
 		err = errTooLarge
 	}
 	if err != nil {
-		return nil, "", &Failure{Status: http.StatusOK, Unknown: true, Err: fmt.Errorf("read the answer of %s: %w", node, err)}
+		return nil, "", &Failure{Status: http.StatusOK, Unknown: true, Err: fmt.Errorf("read the answer of %s: %w", node, reason(ctx, err))}
 	}
 	kind, _, err = mime.ParseMediaType(response.Header.Get("Content-Type"))
 	if err != nil {
@@ -215,10 +237,23 @@ func (c *Client) do(request *http.Request, limit int) (body []byte, kind string,
 	return body, kind, nil
 }
 
+var errNoAnswer = fmt.Errorf("no answer within %v", tipt.ForwardTimeout)
+
+// reason is an error of net/http in fewer words.
+func reason(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if outer, ok := errors.AsType[*url.Error](err); ok {
+		return outer.Err // without the method and the address
+	}
+	return err
+}
+
 // maxReason is how much of a refusal's text is kept, in bytes.
 const maxReason = 200
 
-func refusal(node string, response *http.Response) *Failure {
+func refusal(node tipt.NodeName, response *http.Response) *Failure {
 	// Best effort: the status says what matters.
 	text, _ := io.ReadAll(io.LimitReader(response.Body, maxReason))
 	f := &Failure{
@@ -229,7 +264,7 @@ func refusal(node string, response *http.Response) *Failure {
 	switch {
 	case f.Status == http.StatusTooManyRequests, f.Status == http.StatusServiceUnavailable:
 		f.Destination = true
-	case f.Status >= 500:
+	case f.Status >= 500 && f.Status < 600:
 		f.Unknown = true
 	}
 	return f
@@ -242,7 +277,7 @@ const maxRetryAfter = 24 * time.Hour
 // retryAfter reads Retry-After, in seconds or as a date. What is neither is 0.
 func retryAfter(value string, now time.Time) time.Duration {
 	var wait time.Duration
-	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil || errors.Is(err, strconv.ErrRange) {
 		wait = time.Duration(seconds) * time.Second
 	} else if at, err := http.ParseTime(value); err == nil {
 		wait = at.Sub(now)

@@ -23,7 +23,7 @@ const (
 var ErrForbidden = errors.New("connection not allowed")
 
 // A guard dials other nodes and nothing else: port 443 of names, at addresses
-// that are public. It looks at the address that is being connected to, after
+// that are public unicast. It looks at the address that is being connected to, after
 // resolution, so that neither a CNAME nor a second look-up that answers
 // otherwise leads around it. The operator's table is the exception.
 type guard struct {
@@ -42,7 +42,7 @@ func newGuard(resolve map[tipt.NodeName]string, resolver *net.Resolver) *guard {
 			Resolver: resolver,
 			ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
 				if err := rules.Safe(network, address, nil); err != nil {
-					return fmt.Errorf("%w: %s: %w", ErrForbidden, address, err)
+					return fmt.Errorf("%w: %w", ErrForbidden, err)
 				}
 				return nil
 			},
@@ -65,5 +65,7 @@ func (g *guard) dial(ctx context.Context, network, address string) (net.Conn, er
 	if port != peerPort {
 		return nil, fmt.Errorf("%w: port %s of %s; other nodes are reached on port %s", ErrForbidden, port, name, peerPort)
 	}
-	return g.guarded.DialContext(ctx, network, address)
+	// The final dot keeps the resolver from trying the name below the domains of this
+	// machine, where it would mean another host.
+	return g.guarded.DialContext(ctx, network, net.JoinHostPort(host+".", port))
 }
