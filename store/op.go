@@ -135,8 +135,9 @@ type Take struct {
 
 // Expire removes a bounded number of things that are too old: messages stored,
 // ids of messages noted, and devices seen before the given times. A mailbox loses its oldest
-// messages up to the first one that is not too old. Call it again while More: a
-// round, which looks at everything there was when it began, takes several.
+// messages up to the first one that is not too old; devices go one by one, those unseen longest
+// first, as with RemoveDevice. Call it again while More: a round, which looks at everything
+// there was when it began, takes several.
 type Expire struct {
 	Messages   time.Time
 	Duplicates time.Time

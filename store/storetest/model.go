@@ -146,7 +146,9 @@ func (m *model) removeDevice(user store.UserID, name string) {
 
 func (m *model) expire(o *store.Expire) {
 	for user, u := range m.users {
-		for _, d := range slices.Clone(u.devices) {
+		devices := slices.Clone(u.devices)
+		slices.SortFunc(devices, func(a, b store.Device) int { return a.Seen.Compare(b.Seen) })
+		for _, d := range devices {
 			if d.Seen.Before(o.Devices) {
 				m.removeDevice(user, d.Name)
 			}
