@@ -69,7 +69,7 @@ func Accept(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 		err = nc.SetWriteDeadline(time.Time{})
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("ws: upgrade: %w", err), nc.Close())
+		return nil, errors.Join(fmt.Errorf("ws: upgrade: %w", anonymous(err)), anonymous(nc.Close()))
 	}
 	return newConn(nc, early), nil
 }

@@ -2,6 +2,8 @@ package ws
 
 import (
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -61,4 +63,14 @@ func (c *Conn) CloseNow() {
 	}
 	// The connection is given up; that it could not even be closed changes nothing.
 	_ = nc.Close()
+}
+
+// anonymous is err without the addresses that package net puts in: what ends a connection
+// goes to a node's log, which is to show none.
+func anonymous(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return fmt.Errorf("%s: %w", op.Op, op.Err)
+	}
+	return err
 }

@@ -29,7 +29,8 @@ type reading struct {
 // bytes reads from the connection, first what is there already.
 func (c *Conn) bytes(b []byte) (int, error) {
 	if len(c.read.ahead) == 0 {
-		return c.nc.Read(b)
+		n, err := c.nc.Read(b)
+		return n, anonymous(err)
 	}
 	n := copy(b, c.read.ahead)
 	if c.read.ahead = c.read.ahead[n:]; len(c.read.ahead) == 0 {
@@ -54,7 +55,7 @@ func (c *Conn) await() error {
 	if n > 0 {
 		return nil // an error will come again
 	}
-	return err
+	return anonymous(err)
 }
 
 // Next implements [link.Conn].

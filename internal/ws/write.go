@@ -85,14 +85,14 @@ func (c *Conn) flush(f *frames) error {
 		return nil
 	}
 	if err := c.nc.SetWriteDeadline(time.Now().Add(link.StallTimeout)); err != nil {
-		return err
+		return anonymous(err)
 	}
 	if _, err := c.nc.Write(f.Bytes()); err != nil {
-		return err
+		return anonymous(err)
 	}
 	f.Reset()
 	// TLS also writes while it reads, to renew its keys; no old deadline may catch that.
-	return c.nc.SetWriteDeadline(time.Time{})
+	return anonymous(c.nc.SetWriteDeadline(time.Time{}))
 }
 
 // Close implements [link.Conn].
