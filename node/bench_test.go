@@ -47,9 +47,12 @@ func BenchmarkForwardDeliver(b *testing.B) {
 						<-slots
 					}
 				}()
+				var answered sync.WaitGroup // a DELIVER may overtake the response
 				for _, body := range bodies {
 					slots <- struct{}{}
+					answered.Add(1)
 					err := alice.Go(b.Context(), uint8(tipt.RequestForward), body, func(_ tipt.Packet, err error) {
+						defer answered.Done()
 						if err != nil {
 							b.Error(err)
 						}
@@ -61,6 +64,7 @@ func BenchmarkForwardDeliver(b *testing.B) {
 				for range outstanding { // all are taken
 					slots <- struct{}{}
 				}
+				answered.Wait()
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
 			})
 		}
