@@ -1,7 +1,9 @@
 package peer
 
 import (
+	"bytes"
 	"crypto/tls"
+	"encoding/hex"
 	"io"
 	"log"
 	"net"
@@ -10,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 	"go.uber.org/goleak"
 
 	"github.com/tipt/tipt-go"
@@ -112,4 +116,25 @@ func newClient(t testing.TB, ca *devca.CA, address string, configure ...func(*Cl
 	c := NewClient(o)
 	t.Cleanup(c.Close)
 	return c
+}
+
+// subkeys returns the fingerprints of the keys in a node's certificate, by kind.
+func subkeys(t testing.TB, key *seal.NodeKey) map[string]string {
+	t.Helper()
+	entity, err := openpgp.ReadEntity(packet.NewReader(bytes.NewReader(key.Certificate())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]string{"primary": hex.EncodeToString(entity.PrimaryKey.Fingerprint)}
+	for _, subkey := range entity.Subkeys {
+		kind := "signing"
+		if subkey.PublicKey.PubKeyAlgo.CanEncrypt() {
+			kind = "encryption"
+		}
+		kinds[kind] = hex.EncodeToString(subkey.PublicKey.Fingerprint)
+	}
+	if len(kinds) != 3 {
+		t.Fatalf("keys of a node: %v", kinds)
+	}
+	return kinds
 }

@@ -20,6 +20,10 @@ const (
 	// maxKeys is how many nodes' certificates are kept: 8 KiB each at most, and
 	// the parsed form.
 	maxKeys = 4096
+	// maxFetches is how many certificates are fetched at once. Anybody can claim to be any node
+	// and have its certificate fetched; no more than maxClaimed at once are for that.
+	maxFetches = 256
+	maxClaimed = maxFetches / 2
 )
 
 // Keys keeps the certificates of other nodes. Many callers that want the same
@@ -93,7 +97,7 @@ func (k *Keys) Get(ctx context.Context, node tipt.NodeName, fresh bool) (*seal.C
 			Wait:    wait,
 		}
 	}
-	return k.refresh(ctx, node)
+	return k.refresh(ctx, node, maxFetches)
 }
 
 // Signing returns the key by which a node signed, for [Vouch.Verify]. When the
@@ -110,9 +114,12 @@ func (k *Keys) Signing(ctx context.Context, node tipt.NodeName, keyID string) (e
 		}
 	}
 	if wait := known.tried.Add(keyPause).Sub(now); wait > 0 {
+		if known.err != nil {
+			return nil, &Failure{RetryAfter: wait, Err: fmt.Errorf("the certificate of %s was asked for a moment ago: %w", node, known.err)}
+		}
 		return nil, &Failure{RetryAfter: wait, Err: fmt.Errorf("the certificate of %s was fetched a moment ago and lacks the key %s", node, keyID)}
 	}
-	cert, err := k.refresh(ctx, node)
+	cert, err := k.refresh(ctx, node, maxClaimed)
 	if err != nil {
 		return nil, err
 	}
@@ -131,9 +138,10 @@ func (k *Keys) known(node tipt.NodeName, now time.Time) knownKey {
 	return *known
 }
 
-// refresh fetches a node's certificate, or waits for a fetch under way.
-func (k *Keys) refresh(ctx context.Context, node tipt.NodeName) (*seal.Certificate, error) {
-	f := k.join(node)
+// refresh fetches a node's certificate, unless so many are being fetched, or waits for
+// the fetch of it that is under way.
+func (k *Keys) refresh(ctx context.Context, node tipt.NodeName, most int) (*seal.Certificate, error) {
+	f := k.join(node, most)
 	select {
 	case <-f.done:
 		return f.cert, f.err
@@ -144,15 +152,15 @@ func (k *Keys) refresh(ctx context.Context, node tipt.NodeName) (*seal.Certifica
 
 // join returns the fetch of a node's certificate that is under way, having
 // begun it if there was none.
-func (k *Keys) join(node tipt.NodeName) *fetch {
+func (k *Keys) join(node tipt.NodeName, most int) *fetch {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if f := k.fetches[node]; f != nil {
 		return f
 	}
 	f := &fetch{done: make(chan struct{})}
-	if k.closed {
-		f.err = &Failure{Err: errors.New("this node is stopping")}
+	if k.closed || len(k.fetches) >= most {
+		f.err = &Failure{RetryAfter: time.Second, Err: errors.New("too many certificates are being fetched, or this node is stopping")}
 		close(f.done)
 		return f
 	}
@@ -182,22 +190,31 @@ func (k *Keys) note(node tipt.NodeName, f *fetch) {
 	}
 }
 
-// makeRoomLocked forgets the node that was asked for longest ago, of a few
-// that the map's order picks: exact order is not worth a list.
+// makeRoomLocked forgets one node where there are as many as may be: of a few that the
+// map's order picks, one whose certificate could not be fetched, else the one
+// asked for longest ago. Exact order is not worth a list.
 func (k *Keys) makeRoomLocked() {
 	if len(k.nodes) < maxKeys {
 		return
 	}
 	const few = 16
-	var oldest tipt.NodeName
+	var worst tipt.NodeName
 	looked := 0
 	for node, known := range k.nodes {
-		if oldest == "" || known.used.Before(k.nodes[oldest].used) {
-			oldest = node
+		if worst == "" || known.worse(k.nodes[worst]) {
+			worst = node
 		}
 		if looked++; looked == few {
 			break
 		}
 	}
-	delete(k.nodes, oldest)
+	delete(k.nodes, worst)
+}
+
+// worse reports whether k is the first of the two to be forgotten.
+func (k *knownKey) worse(than *knownKey) bool {
+	if (k.cert == nil) != (than.cert == nil) {
+		return k.cert == nil
+	}
+	return k.used.Before(than.used)
 }

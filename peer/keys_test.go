@@ -1,0 +1,356 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/seal"
+)
+
+// A keyServer is the other end of the fetches of a test: each takes a second.
+type keyServer struct {
+	mu      sync.Mutex // guards the following fields
+	key     *seal.NodeKey
+	err     error
+	fetches int
+	now     int // under way
+	most    int
+}
+
+func (s *keyServer) fetch(ctx context.Context, _ tipt.NodeName) (*seal.Certificate, error) {
+	s.mu.Lock()
+	s.fetches++
+	s.now++
+	s.most = max(s.most, s.now)
+	key, err := s.key, s.err
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.now--
+	}()
+	select {
+	case <-time.After(time.Second):
+	case <-ctx.Done():
+		return nil, &Failure{Destination: true, Err: ctx.Err()}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return seal.ParseCertificate(key.Certificate())
+}
+
+// set says what is served from now on.
+func (s *keyServer) set(key *seal.NodeKey, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.key, s.err = key, err
+}
+
+func (s *keyServer) wantFetches(t *testing.T, what string, want int) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fetches != want {
+		t.Errorf("%s: %d fetches, want %d", what, s.fetches, want)
+	}
+}
+
+// testKeys runs a test with a cache in a bubble. The other node has a key.
+func testKeys(t *testing.T, f func(t *testing.T, k *Keys, s *keyServer)) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &keyServer{key: newNodeKey(t, other)}
+		k := newKeys(s.fetch)
+		f(t, k, s)
+		k.Close()
+	})
+}
+
+// get gets a certificate and checks whose it is.
+func get(t *testing.T, k *Keys, fresh bool, want *seal.NodeKey) {
+	t.Helper()
+	cert, err := k.Get(t.Context(), other, fresh)
+	if err != nil {
+		t.Errorf("get: %v", err)
+		return
+	}
+	if !bytes.Equal(cert.Bytes(), want.Certificate()) {
+		t.Error("another certificate")
+	}
+}
+
+var errDown = &Failure{Destination: true, Err: errors.New("is down")}
+
+func TestKeysShareAFetch(t *testing.T) {
+	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
+		var waiting sync.WaitGroup
+		// The one who begins it leaves; the others get it.
+		waiting.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			_, err := k.Get(ctx, other, false)
+			if f := wantFailure(t, err); f.Unknown || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("one who left: %+v", f)
+			}
+		})
+		synctest.Wait()
+		for i := range 1000 {
+			waiting.Go(func() {
+				switch i % 3 {
+				case 0:
+					get(t, k, false, s.key)
+				case 1:
+					get(t, k, true, s.key)
+				case 2:
+					if _, err := k.Signing(t.Context(), other, s.key.SigningKeyID()); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		waiting.Wait()
+		s.wantFetches(t, "many at once", 1)
+	})
+}
+
+func TestKeysAreKeptAnHour(t *testing.T) {
+	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
+		old, fresh := s.key, newNodeKey(t, other)
+		get(t, k, false, old)
+		s.set(fresh, nil)
+		time.Sleep(keyLife - time.Second)
+		get(t, k, false, old)
+		s.wantFetches(t, "within the hour", 1)
+		time.Sleep(time.Second)
+		get(t, k, false, fresh)
+		s.wantFetches(t, "after it", 2)
+
+		// An old one is not used for want of a new one.
+		s.set(nil, errDown)
+		time.Sleep(keyLife)
+		if _, err := k.Get(t.Context(), other, false); !errors.Is(err, errDown) {
+			t.Errorf("the node is down: %v", err)
+		}
+		s.wantFetches(t, "the node is down", 3)
+	})
+}
+
+func TestFreshKeys(t *testing.T) {
+	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
+		first, second := s.key, newNodeKey(t, other)
+		get(t, k, true, first)
+		s.set(second, nil)
+		time.Sleep(keyPause - time.Second)
+		get(t, k, true, first) // a fetch was tried within the last minute
+		s.wantFetches(t, "within a minute", 1)
+		time.Sleep(time.Second)
+		get(t, k, true, second)
+		s.wantFetches(t, "after a minute", 2)
+
+		// A fetch that failed counts as well; the cached one is still good.
+		time.Sleep(keyPause)
+		s.set(nil, errDown)
+		if _, err := k.Get(t.Context(), other, true); !errors.Is(err, errDown) {
+			t.Errorf("the node is down: %v", err)
+		}
+		get(t, k, true, second)
+		get(t, k, false, second)
+		s.wantFetches(t, "the node is down", 3)
+	})
+}
+
+func TestNoKeyForAMinute(t *testing.T) {
+	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
+		key := s.key
+		s.set(nil, errDown)
+		if _, err := k.Get(t.Context(), other, false); !errors.Is(err, errDown) {
+			t.Errorf("the node is down: %v", err)
+		}
+		s.set(key, nil)
+		time.Sleep(20 * time.Second)
+		for _, fresh := range []bool{false, true} {
+			_, err := k.Get(t.Context(), other, fresh)
+			coded, ok := errors.AsType[*tipt.Error](err)
+			if !ok || coded.Code != tipt.ErrNodeUnreachable || coded.Wait != 40*time.Second || !strings.Contains(coded.Message, "is down") {
+				t.Errorf("fresh %t: %#v", fresh, err)
+			}
+		}
+		s.wantFetches(t, "within a minute", 1)
+		time.Sleep(40 * time.Second)
+		get(t, k, false, key)
+	})
+}
+
+func TestSigningKeys(t *testing.T) {
+	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
+		first := s.key
+		signs := func(key *seal.NodeKey) {
+			t.Helper()
+			public, err := k.Signing(t.Context(), other, key.SigningKeyID())
+			if err != nil {
+				t.Errorf("signing: %v", err)
+				return
+			}
+			v := Vouch{From: alice, KeyID: key.SigningKeyID()}
+			v.signature = key.Sign(v.base(own))
+			if err := v.Verify(own, public); err != nil {
+				t.Error(err)
+			}
+		}
+		signs(first)
+		signs(first)
+		s.wantFetches(t, "a known one", 1)
+
+		// A rotation is seen at once, but for the minute after a fetch.
+		second, err := first.Rotate(time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.set(second, nil)
+		_, err = k.Signing(t.Context(), other, second.SigningKeyID())
+		if f := wantFailure(t, err); f.RetryAfter != keyPause || !strings.Contains(err.Error(), "lacks the key") {
+			t.Errorf("within a minute: %+v", f)
+		}
+		time.Sleep(keyPause)
+		signs(second)
+		signs(first) // has its grace
+		s.wantFetches(t, "after the rotation", 2)
+
+		// One that nobody has costs a fetch a minute, and those who are known none.
+		unknown := newNodeKey(t, other).SigningKeyID()
+		for i := range 3 {
+			time.Sleep(keyPause)
+			var failure *Failure
+			if _, err := k.Signing(t.Context(), other, unknown); !errors.Is(err, seal.ErrNoSigningKey) || errors.As(err, &failure) {
+				t.Errorf("unknown key: %v", err)
+			}
+			_, err := k.Signing(t.Context(), other, unknown)
+			wantFailure(t, err)
+			signs(second)
+			s.wantFetches(t, "an unknown one", 3+i)
+		}
+
+		// So does a node that is down: what is known of it holds for its hour.
+		s.set(nil, errDown)
+		time.Sleep(keyPause)
+		if _, err := k.Signing(t.Context(), other, unknown); !errors.Is(err, errDown) {
+			t.Errorf("down: %v", err)
+		}
+		_, err = k.Signing(t.Context(), other, unknown)
+		if f := wantFailure(t, err); f.RetryAfter != keyPause || !errors.Is(err, errDown) {
+			t.Errorf("down a moment ago: %+v", f)
+		}
+		signs(second)
+		s.wantFetches(t, "down", 6)
+		time.Sleep(keyLife)
+		if _, err := k.Signing(t.Context(), other, second.SigningKeyID()); !errors.Is(err, errDown) {
+			t.Errorf("down for an hour: %v", err)
+		}
+	})
+}
+
+// TestSigningKeyKinds has keys that are in the certificate and may not sign: they are
+// refused without a fetch.
+func TestSigningKeyKinds(t *testing.T) {
+	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
+		get(t, k, false, s.key)
+		for kind, id := range subkeys(t, s.key) {
+			if id == s.key.SigningKeyID() {
+				continue
+			}
+			var failure *Failure
+			if _, err := k.Signing(t.Context(), other, id); err == nil || errors.As(err, &failure) || errors.Is(err, seal.ErrNoSigningKey) {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+		s.wantFetches(t, "wrong kinds", 1)
+	})
+}
+
+// TestKeysBounds has somebody who claims to be ever other nodes.
+func TestKeysBounds(t *testing.T) {
+	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
+		get(t, k, false, s.key)
+		claim := func(i int) tipt.NodeName { return tipt.NodeName(fmt.Sprintf("n%d.example", i)) }
+		s.mu.Lock()
+		s.err, s.most = errDown, 0
+		s.mu.Unlock()
+
+		var claims sync.WaitGroup
+		for i := range 2 * maxFetches {
+			claims.Go(func() {
+				_, err := k.Signing(t.Context(), claim(i), "x")
+				if f := wantFailure(t, err); !errors.Is(err, errDown) && f.RetryAfter != time.Second {
+					t.Errorf("%+v", f)
+				}
+			})
+		}
+		synctest.Wait()
+		// Users ask nevertheless, and who joins a fetch under way is no new one.
+		var users sync.WaitGroup
+		for i := range 2 * maxFetches {
+			users.Go(func() {
+				if _, err := k.Get(t.Context(), "user-"+claim(i), false); err == nil {
+					t.Error("got a certificate")
+				}
+			})
+		}
+		claims.Wait()
+		users.Wait()
+		if s.most != maxFetches {
+			t.Errorf("%d fetches at once, want %d", s.most, maxFetches)
+		}
+		s.wantFetches(t, "all", 1+maxFetches)
+
+		for i := range 2 * maxKeys {
+			k.note(claim(i), &fetch{err: errDown})
+		}
+		if len(k.nodes) > maxKeys {
+			t.Errorf("%d nodes are remembered", len(k.nodes))
+		}
+		fetched := s.fetches
+		get(t, k, false, s.key) // among all that rubbish
+		s.wantFetches(t, "one that is good", fetched)
+
+		// Of those that are good, the ones in use stay.
+		cert, err := seal.ParseCertificate(s.key.Certificate())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 2 * maxKeys {
+			time.Sleep(time.Millisecond)
+			k.note(claim(i), &fetch{cert: cert})
+			k.known(other, time.Now())
+		}
+		if len(k.nodes) != maxKeys || k.nodes[other] == nil {
+			t.Errorf("%d nodes are remembered", len(k.nodes))
+		}
+	})
+}
+
+func TestKeysClose(t *testing.T) {
+	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			_, err := k.Get(t.Context(), other, false)
+			wantFailure(t, err)
+		})
+		synctest.Wait()
+		began := time.Now()
+		k.Close()
+		waiting.Wait()
+		_, err := k.Get(t.Context(), "third.example", false)
+		if f := wantFailure(t, err); !strings.Contains(f.Error(), "stopping") || time.Since(began) != 0 {
+			t.Errorf("after Close: %v, %v", f, time.Since(began))
+		}
+		s.wantFetches(t, "all", 1)
+	})
+}
