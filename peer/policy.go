@@ -24,8 +24,15 @@ type Policy struct {
 }
 
 type lists struct {
-	block, allow []string
+	block, allow list
 	allowing     bool // there is an allow list
+}
+
+// A list is a file's patterns. The common ones, of which there may be many, are looked
+// up: whole names and, with the star kept, *. and a name.
+type list struct {
+	names map[string]struct{}
+	globs []string
 }
 
 // LoadPolicy reads the lists. Either file may be "".
@@ -38,10 +45,10 @@ func LoadPolicy(block, allow string) (*Policy, error) {
 func (p *Policy) Reload() error {
 	var fresh lists
 	var err error
-	if fresh.block, err = readGlobs(p.block); err != nil {
+	if fresh.block, err = readList(p.block); err != nil {
 		return fmt.Errorf("read the block list: %w", err)
 	}
-	if fresh.allow, err = readGlobs(p.allow); err != nil {
+	if fresh.allow, err = readList(p.allow); err != nil {
 		return fmt.Errorf("read the allow list: %w", err)
 	}
 	fresh.allowing = p.allow != ""
@@ -55,12 +62,25 @@ func (p *Policy) Allows(node tipt.NodeName) bool {
 		return true
 	}
 	l := p.lists.Load()
-	return !matches(l.block, node) && (!l.allowing || matches(l.allow, node))
+	return !l.block.has(node) && (!l.allowing || l.allow.has(node))
 }
 
-func matches(globs []string, node tipt.NodeName) bool {
-	for _, glob := range globs {
-		// The pattern is valid, Reload saw to that. A name has no slash, so * spans labels.
+func (l list) has(node tipt.NodeName) bool {
+	if _, ok := l.names[string(node)]; ok {
+		return true
+	}
+	for parent := string(node); ; {
+		_, rest, ok := strings.Cut(parent, ".")
+		if !ok {
+			break
+		}
+		if _, ok := l.names["*."+rest]; ok {
+			return true
+		}
+		parent = rest
+	}
+	for _, glob := range l.globs {
+		// The pattern is valid, readList saw to that. A name has no slash, so * spans labels.
 		if ok, _ := path.Match(glob, string(node)); ok {
 			return true
 		}
@@ -68,28 +88,56 @@ func matches(globs []string, node tipt.NodeName) bool {
 	return false
 }
 
-func readGlobs(file string) ([]string, error) {
+func readList(file string) (list, error) {
+	l := list{names: make(map[string]struct{})}
 	if file == "" {
-		return nil, nil
+		return l, nil
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, err
+		return list{}, err
 	}
 	defer f.Close()
-	var globs []string
 	lines := bufio.NewScanner(f)
 	for number := 1; lines.Scan(); number++ {
-		glob, _, _ := strings.Cut(lines.Text(), "#")
-		if glob = strings.TrimSpace(glob); glob == "" {
+		pattern, _, _ := strings.Cut(lines.Text(), "#")
+		if pattern = strings.TrimSpace(pattern); pattern == "" {
 			continue
 		}
-		if _, err := path.Match(glob, ""); err != nil || glob != strings.ToLower(glob) || strings.ContainsAny(glob, " /@") {
-			return nil, fmt.Errorf("%s, line %d: %q is no pattern of nodes' names in lower case, such as *.example.org", file, number, glob)
-		}
-		if globs = append(globs, glob); len(globs) > maxPatterns {
-			return nil, fmt.Errorf("%s has more than %d patterns", file, maxPatterns)
+		if err := l.add(pattern); err != nil {
+			return list{}, fmt.Errorf("%s, line %d: %w", file, number, err)
 		}
 	}
-	return globs, lines.Err()
+	if err := lines.Err(); err != nil {
+		return list{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return l, nil
+}
+
+// add refuses what could never match, which would leave a node allowed that the
+// operator takes for barred.
+func (l *list) add(pattern string) error {
+	if len(l.names)+len(l.globs) >= maxPatterns {
+		return fmt.Errorf("more than %d patterns", maxPatterns)
+	}
+	if !strings.ContainsAny(pattern, `*?[\`) {
+		if _, err := tipt.ParseNodeName(pattern); err != nil {
+			return fmt.Errorf("%q: %w", pattern, err)
+		}
+		l.names[pattern] = struct{}{}
+		return nil
+	}
+	_, err := path.Match(pattern, "")
+	if err != nil || strings.Trim(pattern, `abcdefghijklmnopqrstuvwxyz0123456789-.*?[]^`) != "" {
+		return fmt.Errorf("%q is no pattern of nodes' names in lower-case A-labels, such as *.example.org", pattern)
+	}
+	if rest, ok := strings.CutPrefix(pattern, "*."); ok && !strings.ContainsAny(rest, `*?[`) {
+		if _, err := tipt.ParseNodeName("x." + rest); err != nil {
+			return fmt.Errorf("%q: %w", pattern, err)
+		}
+		l.names[pattern] = struct{}{}
+		return nil
+	}
+	l.globs = append(l.globs, pattern)
+	return nil
 }
