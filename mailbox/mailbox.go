@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -107,7 +108,7 @@ func (m *Mailboxes) Append(ctx context.Context, msg Message, done func(store.Out
 		Kind:     msg.Kind,
 		From:     msg.From,
 		ID:       msg.ID,
-		Time:     time.Now().Truncate(time.Millisecond).UTC(), // as the store keeps it
+		Time:     fault.Now().Truncate(time.Millisecond).UTC(), // as the store keeps it
 		Body:     msg.Body,
 		MaxCount: m.options.MaxCount,
 		MaxBytes: m.options.MaxBytes,

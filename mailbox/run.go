@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -97,7 +98,7 @@ func (m *Mailboxes) flush(ctx context.Context) error {
 // to others for as long as each took.
 func (m *Mailboxes) expire(ctx context.Context) error {
 	for ctx.Err() == nil {
-		now := time.Now()
+		began, now := time.Now(), fault.Now()
 		op := &store.Expire{
 			Messages:   now.Add(-m.options.Messages),
 			Duplicates: now.Add(-m.options.Duplicates),
@@ -113,7 +114,7 @@ func (m *Mailboxes) expire(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(time.Since(now)):
+		case <-time.After(time.Since(began)):
 		}
 	}
 	return nil

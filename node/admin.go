@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/peer"
 	"github.com/tipt/tipt-go/seal"
 	"github.com/tipt/tipt-go/store"
@@ -147,6 +148,7 @@ func (n *Node) admin() http.Handler {
 			return AdminQueue{Messages: messages}, err
 		})
 	}
+	fault.Handle(mux)
 	return mux
 }
 

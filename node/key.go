@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/seal"
 )
 
@@ -24,7 +25,7 @@ const maxKeyFile = 64 << 10
 func LoadKey(dir string, name tipt.NodeName) (*seal.NodeKey, error) {
 	key, err := ReadKey(dir)
 	if errors.Is(err, os.ErrNotExist) {
-		key, err = seal.NewNodeKey(string(name), time.Now())
+		key, err = seal.NewNodeKey(string(name), fault.Now())
 		if err != nil {
 			return nil, fmt.Errorf("make the node's key: %w", err)
 		}
@@ -126,7 +127,7 @@ func ChangeKey(key *seal.NodeKey, change KeyChange, now time.Time) (*seal.NodeKe
 func (n *Node) changeKey(change KeyChange) (*seal.NodeKey, error) {
 	n.keyChange.Lock()
 	defer n.keyChange.Unlock()
-	key, err := ChangeKey(n.key.Load(), change, time.Now())
+	key, err := ChangeKey(n.key.Load(), change, fault.Now())
 	if err != nil {
 		return nil, err
 	}

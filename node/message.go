@@ -2,9 +2,9 @@ package node
 
 import (
 	"errors"
-	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/link"
 	"github.com/tipt/tipt-go/mailbox"
 	"github.com/tipt/tipt-go/seal"
@@ -213,7 +213,7 @@ func (s *session) finishForward(job forwardJob, err error) {
 func (n *Node) giveBack(user store.UserID, r tipt.ReturnRequest) error {
 	r.ID = tipt.NewMessageID()
 	r.Node = string(n.config.Name)
-	r.Time = time.Now()
+	r.Time = fault.Now()
 	done := make(chan error, 1)
 	err := n.mailboxes.Append(n.alive, mailbox.Message{
 		User: user, Kind: store.KindReturn, ID: r.ID, Body: r.Append(nil),

@@ -22,6 +22,7 @@ import (
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/account"
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/link"
 	"github.com/tipt/tipt-go/mailbox"
 	"github.com/tipt/tipt-go/peer"
@@ -134,6 +135,7 @@ func New(c Config) *Node {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.Store = fault.Store(c.Store)
 	n := &Node{
 		config:   c,
 		log:      c.Logger,

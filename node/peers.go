@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/peer"
 	"github.com/tipt/tipt-go/seal"
 	"github.com/tipt/tipt-go/store"
@@ -119,7 +119,7 @@ func (n *Node) forwardNow(ctx context.Context, node tipt.NodeName, from tipt.Add
 // forwardLater accepts a FORWARD with `wait` false. done is called once the message is
 // on the disk, in the order of the calls, and must not block.
 func (n *Node) forwardLater(user store.UserID, node tipt.NodeName, body tipt.ForwardRequest, done func(error)) {
-	entry := store.OutboxEntry{User: user, Node: node, Ref: body.Ref, Sealed: body.Sealed, Created: time.Now()}
+	entry := store.OutboxEntry{User: user, Node: node, Ref: body.Ref, Sealed: body.Sealed, Created: fault.Now()}
 	if err := n.outbox.Add(n.alive, entry, done); err != nil {
 		done(err)
 	}

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/mailbox"
 	"github.com/tipt/tipt-go/seal"
 	"github.com/tipt/tipt-go/store"
@@ -41,7 +41,7 @@ type sender struct {
 // An answer to MESSAGE without an error is given once the message is on the disk, and messages
 // of successive calls are stored in the order of the calls.
 func (n *Node) receive(ctx context.Context, from sender, sealed []byte, done func(answer, error)) {
-	plain, err := n.key.Load().Open(sealed, time.Now())
+	plain, err := n.key.Load().Open(sealed, fault.Now())
 	switch {
 	case errors.Is(err, seal.ErrCannotOpen):
 		done(refuse(tipt.ErrCannotOpen, "no key of this node opens it; fetch its key anew"), nil)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/link"
 	"github.com/tipt/tipt-go/store"
 )
@@ -317,6 +318,6 @@ func (s *session) getInfo(r *link.Request) {
 		Node:         string(s.node.config.Name),
 		Software:     Software,
 		Registration: s.node.config.Registration,
-		Time:         time.Now(),
+		Time:         fault.Now(),
 	}.Append(nil))
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/seal"
 )
 
@@ -155,7 +156,7 @@ func (c *Client) Forward(ctx context.Context, node tipt.NodeName, from tipt.Addr
 		return Answer{}, &Failure{Err: fmt.Errorf("make a request to %s: %w", node, err)}
 	}
 	request.Header.Set("Content-Type", typeOctets)
-	AddVouch(request.Header, c.options.Key(), node, from, sealed, time.Now())
+	AddVouch(request.Header, c.options.Key(), node, from, sealed, fault.Now())
 	body, kind, err := c.do(request, tipt.MaxForwardRespSize)
 	if err != nil {
 		return Answer{}, err

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/seal"
 )
 
@@ -195,7 +196,7 @@ func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, rel
 
 // verify checks what a node vouches for (section 5.4).
 func (h *Handler) verify(ctx context.Context, v Vouch, body []byte) *rejection {
-	if err := v.Check(body, time.Now()); err != nil {
+	if err := v.Check(body, fault.Now()); err != nil {
 		return &rejection{status: http.StatusUnauthorized, err: err}
 	}
 	key, err := h.o.Keys.Signing(ctx, v.From.Node, v.KeyID)

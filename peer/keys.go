@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/seal"
 )
 
@@ -108,7 +109,7 @@ func (k *Keys) Signing(ctx context.Context, node tipt.NodeName, keyID string) (e
 	now := time.Now()
 	known := k.known(node, now)
 	if known.cert != nil && now.Sub(known.fetched) < keyLife {
-		key, err := known.cert.SigningKey(keyID, now)
+		key, err := known.cert.SigningKey(keyID, fault.Now())
 		if !errors.Is(err, seal.ErrNoSigningKey) {
 			return key, err
 		}
@@ -123,7 +124,7 @@ func (k *Keys) Signing(ctx context.Context, node tipt.NodeName, keyID string) (e
 	if err != nil {
 		return nil, err
 	}
-	return cert.SigningKey(keyID, time.Now())
+	return cert.SigningKey(keyID, fault.Now())
 }
 
 // known returns what is known of a node, and notes that it was asked for.

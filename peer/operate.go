@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -128,7 +129,7 @@ func (o *Outbox) dropQueue(ctx context.Context, d *destination, q *queue) (dropp
 		}
 		entry.Unknown = entry.Unknown || q.restart
 		q.restart = false
-		op := &store.RemoveOutbox{ID: entry.ID, Return: returnOf(&entry, codeReturn(&entry, tipt.ErrNodeRefused), time.Now())}
+		op := &store.RemoveOutbox{ID: entry.ID, Return: returnOf(&entry, codeReturn(&entry, tipt.ErrNodeRefused), fault.Now())}
 		if err := o.committer.Do(ctx, op); err != nil {
 			return dropped, fmt.Errorf("give a message back: %w", err)
 		}

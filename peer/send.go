@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -37,7 +38,7 @@ func (o *Outbox) sendOne(d *destination, q *queue) bool {
 	if !o.o.Policy.Allows(d.name) {
 		return o.give(ctx, d, q, entry, tipt.ErrNodeRefused)
 	}
-	if time.Since(entry.Created) >= tipt.OutboxRetention {
+	if fault.Now().Sub(entry.Created) >= tipt.OutboxRetention {
 		return o.give(ctx, d, q, entry, entry.Code)
 	}
 	from, err := o.o.Sender(ctx, q.user)
@@ -78,7 +79,7 @@ func (o *Outbox) failed(ctx context.Context, d *destination, q *queue, entry *st
 	if !f.Temporary() {
 		return o.give(ctx, d, q, entry, f.Code())
 	}
-	if time.Since(entry.Created) >= tipt.OutboxRetention {
+	if fault.Now().Sub(entry.Created) >= tipt.OutboxRetention {
 		entry.Unknown = entry.Unknown || f.Unknown
 		return o.give(ctx, d, q, entry, f.Code())
 	}
@@ -162,7 +163,7 @@ func codeReturn(entry *store.OutboxEntry, code tipt.ErrorCode) *tipt.ReturnReque
 func (o *Outbox) remove(ctx context.Context, d *destination, q *queue, entry *store.OutboxEntry, back *tipt.ReturnRequest) bool {
 	op := &store.RemoveOutbox{ID: entry.ID}
 	if back != nil {
-		op.Return = returnOf(entry, back, time.Now())
+		op.Return = returnOf(entry, back, fault.Now())
 	}
 	if err := o.committer.Do(ctx, op); err != nil {
 		return o.storeFailed(ctx, d, q, "note a forwarded message", err)

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"time"
 
+	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/node"
 	"github.com/tipt/tipt-go/seal"
 	"github.com/tipt/tipt-go/store/sqlite"
@@ -73,7 +73,7 @@ func (d dataFlag) changeStored(change node.KeyChange) (certificate []byte, err e
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	if key, err = node.ChangeKey(key, change, time.Now()); err != nil {
+	if key, err = node.ChangeKey(key, change, fault.Now()); err != nil {
 		return nil, err
 	}
 	return key.Certificate(), node.SaveKey(d.Data, key)

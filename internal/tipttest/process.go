@@ -2,6 +2,7 @@ package tipttest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,10 +19,12 @@ import (
 	"github.com/tipt/tipt-go/internal/devca"
 )
 
-// Build builds a program of this module into dir and returns its path. It is without
-// the race detector even when the test has it, which makes SQLite 16 times slower.
-func Build(dir, program string) (path string, err error) {
-	build := exec.Command("go", "build", "-race=false", "-o", dir, "github.com/tipt/tipt-go/cmd/"+program)
+// Build builds a program of this module into dir, with build tags or without, and returns its
+// path. It is without the race detector even when the test has it, which makes SQLite
+// 16 times slower.
+func Build(dir, program string, tags ...string) (path string, err error) {
+	build := exec.Command("go", "build", "-race=false", "-tags", strings.Join(tags, ","), "-o", dir,
+		"github.com/tipt/tipt-go/cmd/"+program)
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build %s: %w\n%s", program, err, out)
 	}
@@ -107,10 +110,8 @@ func Env(added ...string) []string {
 	return append(env, added...)
 }
 
-// Launch starts a process, which the end of the test kills, and does not wait
-// for anything.
-func (d *Daemon) Launch(t testing.TB) *Process {
-	t.Helper()
+// Exec starts a process and does not wait for anything. The caller kills it.
+func (d *Daemon) Exec() (*Process, error) {
 	args := d.Args
 	if args == nil {
 		args = append([]string{
@@ -119,17 +120,29 @@ func (d *Daemon) Launch(t testing.TB) *Process {
 		}, d.Flags...)
 	}
 	command := slices.Concat(d.Wrap, []string{d.Binary}, args)
-	p := &Process{t: t, cmd: exec.Command(command[0], command[1:]...), done: make(chan struct{})}
+	p := &Process{cmd: exec.Command(command[0], command[1:]...), done: make(chan struct{})}
 	p.log.listening = make(chan string, 1)
 	p.cmd.Env = Env(d.Env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.log
 	if err := p.cmd.Start(); err != nil {
-		t.Fatalf("start tiptd: %v", err)
+		return nil, fmt.Errorf("start tiptd: %w", err)
 	}
 	go func() {
 		p.err = p.cmd.Wait()
 		close(p.done)
 	}()
+	return p, nil
+}
+
+// Launch is Exec with a process that the end of the test kills, and whose failures
+// fail the test.
+func (d *Daemon) Launch(t testing.TB) *Process {
+	t.Helper()
+	p, err := d.Exec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.t = t
 	t.Cleanup(p.Kill)
 	return p
 }
@@ -144,10 +157,10 @@ func (d *Daemon) Start(t testing.TB) *Process {
 
 // A Process is a `tiptd serve` that runs or has run.
 type Process struct {
-	// Addr is where it listens, once Serving has returned.
+	// Addr is where it listens, once Serving or Listening has returned.
 	Addr string
 
-	t    testing.TB
+	t    testing.TB // nil after Exec
 	cmd  *exec.Cmd
 	out  transcript
 	log  transcript
@@ -155,15 +168,25 @@ type Process struct {
 	err  error         // of Wait; to be read after done
 }
 
-// Serving waits for the line that says where it listens.
-func (p *Process) Serving() {
-	p.t.Helper()
+// Listening waits for the line that says where it listens.
+func (p *Process) Listening(ctx context.Context) error {
 	select {
 	case p.Addr = <-p.log.listening:
+		return nil
 	case <-p.done:
-		p.t.Fatalf("tiptd ended at its start: %v\n%s", p.err, p.Log())
-	case <-time.After(patience):
-		p.t.Fatalf("tiptd does not say where it listens:\n%s", p.Log())
+		return fmt.Errorf("tiptd ended at its start: %w\n%s", p.err, p.Log())
+	case <-ctx.Done():
+		return fmt.Errorf("tiptd does not say where it listens: %w\n%s", ctx.Err(), p.Log())
+	}
+}
+
+// Serving is Listening for a test that does not go on without it.
+func (p *Process) Serving() {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := p.Listening(ctx); err != nil {
+		p.t.Fatal(err)
 	}
 }
 
@@ -176,10 +199,13 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// Signal sends it a signal.
+func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
+
 // Terminate sends it SIGTERM.
 func (p *Process) Terminate() {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := p.Signal(syscall.SIGTERM); err != nil {
 		p.t.Fatalf("terminate tiptd: %v", err)
 	}
 }
