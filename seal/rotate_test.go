@@ -89,8 +89,9 @@ func TestRotateOften(t *testing.T) {
 			size = len(key.Certificate())
 		}
 	}
-	if len(key.Certificate()) != size {
-		t.Errorf("the certificate grew from %d to %d bytes: what ended long ago is still there", size, len(key.Certificate()))
+	// A signature is now and then a byte shorter; a subkey takes more than 100.
+	if n := len(key.Certificate()); n > size+50 {
+		t.Errorf("the certificate grew from %d to %d bytes: what ended long ago is still there", size, n)
 	}
 }
 
