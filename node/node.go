@@ -187,8 +187,10 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{
 		Handler:           n,
 		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
+		// For answers to other nodes, which may not take them. It ends with an upgrade.
+		WriteTimeout:   2 * time.Minute,
+		IdleTimeout:    time.Minute,
+		MaxHeaderBytes: 16 << 10,
 		// net/http logs each failed TLS handshake with the peer's address.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
@@ -216,6 +218,7 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 	stopAdmin()
 	n.tasks.Wait()
 	n.keys.Close()
+	n.handler.Close()
 	stopOutbox()
 	n.peers.Close()
 	stopSweeper()

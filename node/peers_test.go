@@ -1,13 +1,18 @@
 package node_test
 
 import (
+	"bytes"
+	"crypto/tls"
 	"fmt"
+	"io"
+	"net/http"
 	"testing"
 	"time"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/tipttest"
 	"github.com/tipt/tipt-go/node"
+	"github.com/tipt/tipt-go/peer"
 	"github.com/tipt/tipt-go/seal"
 )
 
@@ -155,4 +160,48 @@ func TestGetKeyOfAnotherNode(t *testing.T) {
 			t.Error("another key")
 		}
 	}
+}
+
+// TestReplay sends a vouched request twice, as somebody could who recorded it: it is answered
+// twice and stored once.
+func TestReplay(t *testing.T) {
+	a, b := newTwo(t)
+	bob := signIn(t, b, "bob")
+	key, err := node.LoadKey(a.Dir, nodeA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sealed tipt.ForwardRequest
+	if err := sealed.Parse(b.Message(t, "bob", tipt.NewMessageID(), "once", false), false); err != nil {
+		t.Fatal(err)
+	}
+	header := http.Header{"Content-Type": {"application/octet-stream"}}
+	peer.AddVouch(header, key, nodeB, tipt.Address{User: "alice", Node: nodeA}, sealed.Sealed, time.Now())
+	client := &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: b.Pool(), ServerName: string(nodeB), MinVersion: tls.VersionTLS12},
+	}}
+	defer client.CloseIdleConnections()
+	for i := range 3 {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+b.Addr+"/api/forward", bytes.NewReader(sealed.Sealed))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header = header.Clone()
+		response, err := client.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		var answer tipt.ForwardAnswer
+		if err != nil || response.StatusCode != 200 || answer.Parse(body) != nil || answer.Err != nil || answer.Body != nil {
+			t.Errorf("number %d: %d %q, %v", i, response.StatusCode, body, err)
+		}
+	}
+	id, d := bob.WantDeliver()
+	if d.From != "alice@a.example" || string(d.Message) != "once" {
+		t.Errorf("delivered %+v", d)
+	}
+	bob.Answer(id, nil)
+	bob.WantQuiet(9)
 }

@@ -44,7 +44,7 @@ func TestForward(t *testing.T) {
 	address := serve(t, ca, other, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		vouch, parseErr := ParseVouch(r.Header)
-		wrong = errors.Join(err, parseErr, vouch.Check(body, time.Now()))
+		wrong = errors.Join(err, parseErr, vouch.Current(time.Now()), vouch.Covers(body))
 		cert, err := seal.ParseCertificate(key.Certificate())
 		if err != nil {
 			t.Error(err)

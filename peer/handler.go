@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/semaphore"
@@ -15,11 +17,21 @@ import (
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/seal"
+	"github.com/tipt/tipt-go/store"
 )
 
-// maxIncoming bounds the bytes of forwarded messages that are held while they
-// are received and worked on.
-const maxIncoming = 64 << 20
+const (
+	// maxIncoming bounds the bytes of forwarded messages that are held while they are
+	// received and worked on, and maxIncomingNode those of one forwarding node.
+	maxIncoming     = 128 << 20
+	maxIncomingNode = 16 << 20
+	// roomTimeout is how long a message waits for that room.
+	roomTimeout = 10 * time.Second
+
+	// The Retry-After of a node that has no room now, and of one whose disk is full.
+	roomPause = 5 * time.Second
+	diskPause = time.Minute
+)
 
 // ErrBadMessage is wrapped by Receive's error for a message that cannot be opened
 // for another reason than its key: 400.
@@ -44,19 +56,33 @@ type HandlerOptions struct {
 	Logger    *slog.Logger
 }
 
-// A Handler serves /api/public_key and /api/forward to other nodes (section 5).
+// A Handler serves /api/public_key and /api/forward to other nodes (section 5). Close it.
 type Handler struct {
-	o    HandlerOptions
-	room *semaphore.Weighted // bytes of maxIncoming
+	o        HandlerOptions
+	room     *semaphore.Weighted // bytes of maxIncoming
+	nodeRoom *gate               // bytes of maxIncomingNode
+
+	mu      sync.Mutex // guards the following field, and that serving begins before it is set
+	closed  bool
+	serving sync.WaitGroup
 }
 
 // NewHandler makes a handler.
 func NewHandler(o HandlerOptions) *Handler {
-	return &Handler{o: o, room: semaphore.NewWeighted(maxIncoming)}
+	return &Handler{o: o, room: semaphore.NewWeighted(maxIncoming), nodeRoom: newGate(maxIncomingNode)}
 }
 
 // Serves reports whether a path is the handler's.
 func (*Handler) Serves(path string) bool { return path == pathPublicKey || path == pathForward }
+
+// Close has the handler answer 503 from now on, and waits for the requests that are
+// being worked on.
+func (h *Handler) Close() {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.serving.Wait()
+}
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
@@ -80,134 +106,179 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 type rejection struct {
 	status int
 	wait   time.Duration // Retry-After of 429 and 503
-	err    error
+	text   string        // for the other node
+	err    error         // for the log; nil: text says it all
+}
+
+func reject(status int, text string) *rejection { return &rejection{status: status, text: text} }
+
+func unauthorized(err error) *rejection {
+	return &rejection{status: http.StatusUnauthorized, text: err.Error(), err: err}
 }
 
 func (h *Handler) forward(w http.ResponseWriter, r *http.Request) {
-	from, rejected := h.serveForward(w, r)
+	node, answer, sealed, rejected := h.serveForward(w, r)
 	if rejected == nil {
+		kind := typeMsgpack
+		if sealed {
+			kind = typeOctets
+		}
+		w.Header().Set("Content-Type", kind)
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = w.Write(answer) // fails when the peer has gone; it asks again
 		return
 	}
 	// A node that was refused looks here for the reason, so it must be found.
 	level := slog.LevelInfo
-	if rejected.status == http.StatusInternalServerError {
+	if rejected.status == http.StatusInternalServerError && r.Context().Err() == nil {
 		level = slog.LevelError
 	}
-	h.o.Logger.Log(r.Context(), level, "forwarded message refused", "node", from, "status", rejected.status, "reason", rejected.err)
+	reason := rejected.text
+	if rejected.err != nil {
+		reason = rejected.err.Error()
+	}
+	h.o.Logger.Log(r.Context(), level, "forwarded message refused", "node", node, "status", rejected.status, "reason", reason)
 	if rejected.wait > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((rejected.wait+time.Second-1)/time.Second)))
 	}
-	text := rejected.err.Error()
-	if rejected.status == http.StatusInternalServerError {
-		text = "internal error"
-	}
-	http.Error(w, text, rejected.status)
+	http.Error(w, rejected.text, rejected.status)
 }
 
-// serveForward answers 200, or returns why not, and the node that forwards as far
-// as it is known.
-func (h *Handler) serveForward(w http.ResponseWriter, r *http.Request) (node tipt.NodeName, _ *rejection) {
-	var vouch Vouch
-	var err error
+// serveForward returns the answer, or why there is none, and the node that forwards as far
+// as it is known. Nothing of the body is read before the node has proved who it is.
+func (h *Handler) serveForward(w http.ResponseWriter, r *http.Request) (node tipt.NodeName, answer []byte, sealed bool, _ *rejection) {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return "", nil, false, &rejection{status: http.StatusServiceUnavailable, wait: roomPause, text: "this node is stopping"}
+	}
+	h.serving.Add(1)
+	h.mu.Unlock()
+	defer h.serving.Done()
+
+	var vouch Vouch // of nobody where the request is anonymous
 	vouched := Vouched(r.Header)
 	switch {
 	case vouched:
-		if vouch, err = ParseVouch(r.Header); err != nil {
-			return "", &rejection{status: http.StatusUnauthorized, err: err}
+		var rejected *rejection
+		if vouch, rejected = h.identify(r); rejected != nil {
+			return vouch.From.Node, nil, false, rejected
 		}
 		node = vouch.From.Node
-		if node == h.o.Node {
-			return node, &rejection{status: http.StatusUnauthorized, err: errors.New("no other node vouches for this node's users")}
-		}
-		if !h.o.Policy.Allows(node) {
-			return node, &rejection{status: http.StatusForbidden, err: errors.New("this node's operator has barred yours")}
-		}
 	case !h.o.Anonymous:
-		return "", &rejection{status: http.StatusUnauthorized, err: errors.New("this node takes no anonymous messages: Tipt-From and a signature are missing")}
+		return "", nil, false, reject(http.StatusUnauthorized, "this node takes no anonymous messages: Tipt-From and a signature are missing")
 	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != typeOctets {
-		return node, &rejection{status: http.StatusBadRequest, err: errors.New("Content-Type must be " + typeOctets)}
+		return node, nil, false, reject(http.StatusBadRequest, "Content-Type must be "+typeOctets)
 	}
-	body, release, rejected := h.read(w, r)
+	body, release, rejected := h.read(w, r, node)
 	if rejected != nil {
-		return node, rejected
+		return node, nil, false, rejected
 	}
 	defer release()
 	if vouched {
-		if rejected := h.verify(r.Context(), vouch, body); rejected != nil {
-			return node, rejected
+		if err := vouch.Covers(body); err != nil {
+			return node, nil, false, unauthorized(err)
 		}
 		h.o.Heard(node)
 	}
-	// Charged only now: before the signature was verified anybody could have spent what
-	// is this node's.
 	if wait := h.o.Limit(node, len(body)); wait > 0 {
-		return node, &rejection{status: http.StatusTooManyRequests, wait: wait, err: errors.New("too many messages from your node")}
+		return node, nil, false, &rejection{status: http.StatusTooManyRequests, wait: wait, text: "too many messages from your node"}
 	}
 	answer, sealed, err := h.o.Receive(r.Context(), vouch.From, body)
 	busy, coded := errors.AsType[*tipt.Error](err)
 	switch {
 	case coded && busy.Code == tipt.ErrBusy:
-		return node, &rejection{status: http.StatusTooManyRequests, wait: max(busy.Wait, time.Second), err: err}
+		return node, nil, false, &rejection{status: http.StatusTooManyRequests, wait: max(busy.Wait, time.Second), text: busy.Error()}
 	case errors.Is(err, ErrBadMessage):
-		return node, &rejection{status: http.StatusBadRequest, err: err}
+		return node, nil, false, reject(http.StatusBadRequest, err.Error())
+	case errors.Is(err, store.ErrDiskFull):
+		// Nothing was stored, and any other message would fare alike.
+		return node, nil, false, &rejection{status: http.StatusServiceUnavailable, wait: diskPause, text: "this node's disk is full", err: err}
 	case err != nil:
-		return node, &rejection{status: http.StatusInternalServerError, err: err}
+		return node, nil, false, &rejection{status: http.StatusInternalServerError, text: "internal error", err: err}
 	}
-	kind := typeMsgpack
-	if sealed {
-		kind = typeOctets
-	}
-	w.Header().Set("Content-Type", kind)
-	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write(answer) // fails when the peer has gone; it asks again
-	return node, nil
+	return node, answer, sealed, nil
 }
 
-// read reads a request's body, within maxIncoming.
-func (h *Handler) read(w http.ResponseWriter, r *http.Request) (body []byte, release func(), _ *rejection) {
+// identify finds out which node vouches for a request (section 5.4). With a rejection,
+// the vouch is as far as it could be read.
+func (h *Handler) identify(r *http.Request) (Vouch, *rejection) {
+	v, err := ParseVouch(r.Header)
+	if err != nil {
+		return v, unauthorized(err)
+	}
+	if v.From.Node == h.o.Node {
+		return v, unauthorized(errors.New("no other node vouches for this node's users"))
+	}
+	if !h.o.Policy.Allows(v.From.Node) {
+		return v, reject(http.StatusForbidden, "this node's operator has barred yours")
+	}
+	if err := v.Current(fault.Now()); err != nil {
+		return v, unauthorized(err)
+	}
+	key, err := h.o.Keys.Signing(r.Context(), v.From.Node, v.KeyID)
+	if failure, ok := errors.AsType[*Failure](err); ok {
+		// Why goes into the log alone: what names mean to this machine is nobody's business.
+		return v, &rejection{
+			status: http.StatusServiceUnavailable, wait: max(failure.RetryAfter, time.Second),
+			text: "the certificate of your node cannot be had now, or lacks the key", err: err,
+		}
+	}
+	if err == nil {
+		err = v.Verify(h.o.Node, key)
+	}
+	if err != nil {
+		return v, unauthorized(err)
+	}
+	return v, nil
+}
+
+// read reads a request's body, as soon as there is room for it.
+func (h *Handler) read(w http.ResponseWriter, r *http.Request, node tipt.NodeName) (body []byte, release func(), _ *rejection) {
+	tooLarge := reject(http.StatusRequestEntityTooLarge, "a message has at most "+strconv.Itoa(tipt.MaxSealedSize)+" bytes")
 	if r.ContentLength > tipt.MaxSealedSize {
-		return nil, nil, &rejection{status: http.StatusRequestEntityTooLarge, err: errTooLarge}
+		return nil, nil, tooLarge
 	}
 	// One of unknown length is taken for the longest.
 	size := r.ContentLength
 	if size < 0 {
 		size = tipt.MaxSealedSize
 	}
+	release, err := h.enter(r.Context(), node, size)
+	if err != nil {
+		return nil, nil, &rejection{status: http.StatusServiceUnavailable, wait: roomPause, text: "too much is being received", err: err}
+	}
 	// A body that trickles in would hold its room for as long as it likes.
 	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(tipt.ForwardTimeout)); err != nil {
-		return nil, nil, &rejection{status: http.StatusInternalServerError, err: err}
+		release()
+		return nil, nil, &rejection{status: http.StatusInternalServerError, text: "internal error", err: err}
 	}
-	if !h.room.TryAcquire(size) {
-		return nil, nil, &rejection{status: http.StatusServiceUnavailable, wait: time.Second, err: errors.New("too much is being received")}
-	}
-	release = func() { h.room.Release(size) }
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, tipt.MaxSealedSize))
+	body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, tipt.MaxSealedSize))
 	if err != nil {
 		release()
-		status := http.StatusBadRequest
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			status = http.StatusRequestEntityTooLarge
+			return nil, nil, tooLarge
 		}
-		return nil, nil, &rejection{status: status, err: err}
+		if errors.Is(err, os.ErrDeadlineExceeded) { // a slow connection is no fault of the message
+			return nil, nil, &rejection{status: http.StatusServiceUnavailable, wait: roomPause, text: "the message came too slowly", err: err}
+		}
+		return nil, nil, &rejection{status: http.StatusBadRequest, text: "the message did not come whole", err: err}
 	}
 	return body, release, nil
 }
 
-// verify checks what a node vouches for (section 5.4).
-func (h *Handler) verify(ctx context.Context, v Vouch, body []byte) *rejection {
-	if err := v.Check(body, fault.Now()); err != nil {
-		return &rejection{status: http.StatusUnauthorized, err: err}
-	}
-	key, err := h.o.Keys.Signing(ctx, v.From.Node, v.KeyID)
-	if failure, ok := errors.AsType[*Failure](err); ok {
-		return &rejection{status: http.StatusServiceUnavailable, wait: max(failure.RetryAfter, time.Second), err: err}
-	}
-	if err == nil {
-		err = v.Verify(h.o.Node, key)
-	}
+// enter takes room for a message.
+func (h *Handler) enter(ctx context.Context, node tipt.NodeName, size int64) (leave func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, roomTimeout)
+	defer cancel()
+	leaveNode, err := h.nodeRoom.enter(ctx, node, size)
 	if err != nil {
-		return &rejection{status: http.StatusUnauthorized, err: err}
+		return nil, err
 	}
-	return nil
+	if err := h.room.Acquire(ctx, size); err != nil {
+		leaveNode()
+		return nil, err
+	}
+	return func() { h.room.Release(size); leaveNode() }, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -97,13 +96,8 @@ func ParseVouch(header http.Header) (Vouch, error) {
 	return v, nil
 }
 
-// Check looks at everything but the signature itself: that the request is this
-// body and that it was signed about now.
-func (v Vouch) Check(body []byte, now time.Time) error {
-	digest := sha256.Sum256(body)
-	if subtle.ConstantTimeCompare(digest[:], v.digest[:]) != 1 {
-		return fmt.Errorf("%s: not the body's", headerDigest)
-	}
+// Current looks whether the request was signed about now.
+func (v Vouch) Current(now time.Time) error {
 	if skew := now.Sub(time.Unix(v.created, 0)); skew > maxSkew || skew < -maxSkew {
 		return fmt.Errorf("%s: created at %d, which is %v from this node's clock; at most %v are allowed",
 			headerInput, v.created, skew.Round(time.Second), maxSkew)
@@ -115,6 +109,14 @@ func (v Vouch) Check(body []byte, now time.Time) error {
 func (v Vouch) Verify(own tipt.NodeName, key ed25519.PublicKey) error {
 	if !ed25519.Verify(key, v.base(own), v.signature) {
 		return errors.New("the signature does not verify: another key, another @authority or another request was signed")
+	}
+	return nil
+}
+
+// Covers looks whether body is what was signed.
+func (v Vouch) Covers(body []byte) error {
+	if digest := sha256.Sum256(body); digest != v.digest {
+		return fmt.Errorf("%s: not the body's", headerDigest)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package peer
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -30,7 +31,7 @@ func verify(t *testing.T, key *seal.NodeKey, header http.Header, own tipt.NodeNa
 	if err != nil {
 		return err
 	}
-	if err := v.Check([]byte(body), now); err != nil {
+	if err := errors.Join(v.Current(now), v.Covers([]byte(body))); err != nil {
 		return err
 	}
 	cert, err := seal.ParseCertificate(key.Certificate())
