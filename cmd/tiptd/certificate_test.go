@@ -29,9 +29,11 @@ func shown(t *testing.T, d *tipttest.Daemon, addr string) []byte {
 // until repeats something until it is so.
 func until(t *testing.T, what string, isSo func() bool) {
 	t.Helper()
-	for end := time.Now().Add(patience); !isSo(); {
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for end := time.Now().Add(patience); !isSo(); <-look.C {
 		if time.Now().After(end) {
-			t.Fatalf("waited in vain: %s", what)
+			t.Fatalf("waited in vain until %s", what)
 		}
 	}
 }

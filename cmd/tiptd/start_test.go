@@ -144,8 +144,15 @@ func TestServeUnreadableData(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-	} else if err := os.Chmod(d.Data, 0); err != nil {
-		t.Fatal(err)
+	} else {
+		if err := os.Chmod(d.Data, 0); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := os.Chmod(d.Data, 0o700); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 	stdout, stderr, status := runCommand(t, cmd)
 	if status != 1 || stdout != "" || !strings.HasPrefix(stderr, "tiptd: ") || !strings.Contains(stderr, d.Data) || !strings.Contains(stderr, "permission denied") {

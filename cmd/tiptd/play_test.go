@@ -1,0 +1,148 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/tipt/tipt-go/internal/tipttest"
+)
+
+// A demo needs nothing, shows a conversation and leaves nothing behind.
+func TestDemo(t *testing.T) {
+	dir := t.TempDir()
+	cmd := command(t, "demo")
+	cmd.Env = tipttest.Env("TMPDIR="+dir, "HOME="+dir, "XDG_CACHE_HOME=", "XDG_CONFIG_HOME=")
+	out, errs, status := runCommand(t, cmd)
+	if status != 0 || errs != "" {
+		t.Fatalf("exit status %d, printed\n%s\non standard error:\n%s", status, out, errs)
+	}
+	// The packets of a conversation in their order, then what it is all about.
+	rest := out
+	for _, want := range []string{
+		"HANDSHAKE", "REGISTER", "SIGN_IN", // bob comes and goes
+		"HANDSHAKE", "REGISTER", "SIGN_IN", "GET_NODE_KEY", "FORWARD", // alice writes
+		"HANDSHAKE", "SIGN_IN", "DELIVER", // bob comes back
+		"Hello, Bob!",
+	} {
+		at := strings.Index(rest, want)
+		if at < 0 {
+			t.Fatalf("%q is not where it belongs in\n%s", want, out)
+		}
+		rest = rest[at+len(want):]
+	}
+	for _, secret := range []string{"bob-likes-tea", "alice-likes-jam"} {
+		if strings.Contains(out, secret) {
+			t.Errorf("the password %s is shown", secret)
+		}
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range left {
+		t.Errorf("%s is left behind", entry.Name())
+	}
+}
+
+// A terminal is where somebody pastes commands.
+type terminal struct {
+	cmd *exec.Cmd
+	end func() // ends the commands, with all that they have started
+
+	mu   sync.Mutex // guards the following field
+	text bytes.Buffer
+}
+
+func (w *terminal) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(b)
+}
+
+func (w *terminal) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
+// paste has a shell run commands, in which the program tipt is found in bin.
+func paste(t *testing.T, commands, bin, home string) *terminal {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	w := &terminal{cmd: exec.CommandContext(ctx, "sh", "-e"), end: cancel}
+	t.Cleanup(cancel)
+	w.cmd.Stdin = strings.NewReader(commands)
+	w.cmd.Stdout, w.cmd.Stderr = w, w
+	w.cmd.Env = tipttest.Env("PATH="+bin+":"+os.Getenv("PATH"), "HOME="+home, "XDG_CONFIG_HOME=")
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	w.cmd.Cancel = func() error { return syscall.Kill(-w.cmd.Process.Pid, syscall.SIGKILL) }
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// `tiptd dev` needs nothing either, and what it prints does what it says.
+func TestDev(t *testing.T) {
+	bin := t.TempDir()
+	if _, err := tipttest.Build(bin, "tipt"); err != nil {
+		t.Fatal(err)
+	}
+	home := t.TempDir()
+	d := &tipttest.Daemon{
+		Binary: tiptd,
+		Args:   []string{"dev", "--listen", "127.0.0.1:0"},
+		Env:    []string{"HOME=" + home, "XDG_CACHE_HOME="},
+	}
+	for _, verb := range []string{"register", "sign-in"} { // the second time they are known
+		p := d.Start(t)
+		until(t, "the commands are printed", func() bool { return strings.Contains(p.Output(), "'Hello, Bob!'\n") })
+		blocks := indented(p.Output())
+		if len(blocks) != 2 {
+			t.Fatalf("want commands for two terminals, got %d:\n%s", len(blocks), p.Output())
+		}
+		for _, block := range blocks {
+			if !strings.Contains(block, " tipt "+verb+" ") || !strings.Contains(block, p.Addr) {
+				t.Errorf("no %s at %s in\n%s", verb, p.Addr, block)
+			}
+		}
+		bob := paste(t, blocks[0], bin, home)
+		until(t, "bob is known", func() bool { return strings.Contains(bob.String(), "bob@") })
+		alice := paste(t, blocks[1], bin, home)
+		if err := alice.cmd.Wait(); err != nil {
+			t.Errorf("alice's commands: %v\n%s", err, alice)
+		}
+		until(t, "the message arrives", func() bool { return strings.Contains(bob.String(), "Hello, Bob!") })
+		bob.end()
+		if err := bob.cmd.Wait(); err == nil {
+			t.Errorf("bob stopped listening by himself:\n%s", bob)
+		}
+		p.Stop()
+	}
+	if _, err := os.Stat(filepath.Join(home, ".cache", "tipt")); err != nil {
+		t.Errorf("the data is not in the cache folder: %v", err)
+	}
+}
+
+// indented returns what is indented in a text, a block for each stretch of lines.
+func indented(text string) (blocks []string) {
+	in := false
+	for line := range strings.Lines(text) {
+		command, is := strings.CutPrefix(line, "  ")
+		switch {
+		case is && in:
+			blocks[len(blocks)-1] += command
+		case is:
+			blocks = append(blocks, command)
+		}
+		in = is
+	}
+	return blocks
+}
