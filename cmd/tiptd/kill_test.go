@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/letters"
 	"github.com/tipt/tipt-go/internal/tipttest"
 	"github.com/tipt/tipt-go/link"
 )
@@ -42,19 +43,19 @@ func TestKill(t *testing.T) {
 // A trial is one run of TestKill.
 type trial struct {
 	daemon *tipttest.Daemon
-	ledger *ledger
+	ledger *letters.Ledger
 	rand   *rand.Rand
-	leave  chan struct{} // closed when the participants are to leave
 
-	mu   sync.Mutex    // guards the following fields
-	life *life         // the newest
-	born chan struct{} // closed when there is a newer one
+	mu         sync.Mutex    // guards the following fields
+	life       *life         // the newest
+	born       chan struct{} // closed when there is a newer one
+	registered []string      // by name: REGISTER was answered
 }
 
 // A life is the node between a start and its end.
 type life struct {
 	number int
-	addr   string
+	door   letters.Door
 	ctx    context.Context // ends with the process
 }
 
@@ -63,31 +64,30 @@ func kill(t *testing.T, seed uint64) {
 	defer cancel()
 	r := &trial{
 		daemon: tipttest.NewDaemon(t, tiptd, "--registration", "open"),
-		ledger: newLedger(tipttest.Name),
+		ledger: letters.New(letters.NoExcuses{}),
 		rand:   rand.New(rand.NewPCG(seed, 0)),
-		leave:  make(chan struct{}),
 		born:   make(chan struct{}),
 	}
-	participants := []*participant{
-		newParticipant(r, "ada", "desk", stays, "bob", "cyd", "dan", "eve", nobody),
-		newParticipant(r, "bob", "desk", stays, "ada", "cyd", "dan", "eve", nobody),
-		newParticipant(r, "cyd", "desk", shuffle, "ada", "eve"),
-		newParticipant(r, "cyd", "phone", visits),
-		newParticipant(r, "dan", "phone", visits),
-		newParticipant(r, "dan", "desk", stays),
-		newParticipant(r, "eve", "phone", late),
+	participants := []*letters.Participant{
+		r.participant("ada", "desk", letters.Stays, "bob", "cyd", "dan", "eve", letters.Nobody),
+		r.participant("bob", "desk", letters.Stays, "ada", "cyd", "dan", "eve", letters.Nobody),
+		r.participant("cyd", "desk", letters.Shuffle, "ada", "eve"),
+		r.participant("cyd", "phone", letters.Visits),
+		r.participant("dan", "phone", letters.Visits),
+		r.participant("dan", "desk", letters.Stays),
+		r.participant("eve", "phone", letters.Late),
 	}
 
 	p := r.daemon.Start(t)
 	register(t, r.daemon, p.Addr, "ada", "bob", "cyd", "dan", "eve")
 	for _, one := range participants {
-		if one.habit != late {
+		if one.Habit != letters.Late {
 			r.introduce(ctx, t, p, one)
 		}
 	}
 	var load sync.WaitGroup
 	for _, one := range participants {
-		load.Go(func() { one.run(ctx) })
+		load.Go(func() { r.run(ctx, one) })
 	}
 	defer load.Wait()
 	defer cancel()
@@ -103,7 +103,7 @@ func kill(t *testing.T, seed uint64) {
 		}
 		life := r.begin(ctx, number, p)
 		load.Go(func() { r.registerSome(life) })
-		if !r.ledger.pass(life.ctx, r.rand.IntN(400)) {
+		if !r.ledger.Pass(life.ctx, r.rand.IntN(400)) {
 			r.report(t)
 			t.Fatalf("the node does not answer letters:\n%s", p.Log())
 		}
@@ -112,39 +112,86 @@ func kill(t *testing.T, seed uint64) {
 
 	p = r.daemon.Start(t)
 	last := r.begin(ctx, livesPerRun+1, p)
-	r.ledger.update(func() { r.ledger.closed = true })
+	r.ledger.Close()
 	r.finish(ctx, t, p, participants)
 	r.checkRegistered(last)
-	close(r.leave)
+	r.ledger.Dismiss()
 	load.Wait()
 	p.Stop()
 	r.checkLog(p)
 	r.checkTaken(ctx, t, participants)
 	r.report(t)
-	t.Log(r.ledger.summary())
+	t.Log(r.ledger.Summary())
+}
+
+// address is that of a user of the node.
+func (r *trial) address(user tipt.UserName) tipt.Address {
+	return tipt.Address{User: user, Node: r.daemon.Name}
+}
+
+func (r *trial) participant(user tipt.UserName, device string, h letters.Habit, writes ...tipt.UserName) *letters.Participant {
+	p := r.ledger.NewParticipant(letters.NewDevice(r.address(user), device), h, rand.New(rand.NewPCG(r.rand.Uint64(), 0)))
+	for _, to := range writes {
+		p.Writes = append(p.Writes, r.address(to))
+	}
+	return p
+}
+
+func (r *trial) door(p *tipttest.Process) letters.Door {
+	return letters.Door{Node: r.daemon.Name, Addr: p.Addr, Roots: r.daemon.CA.Pool()}
 }
 
 // introduce gives a device its place in the mailbox. What the user's other devices take before
 // that would never come to it.
-func (r *trial) introduce(ctx context.Context, t *testing.T, p *tipttest.Process, one *participant) {
+func (r *trial) introduce(ctx context.Context, t *testing.T, p *tipttest.Process, one *letters.Participant) {
 	t.Helper()
-	c, err := dial(ctx, r.daemon, p.Addr, nil)
+	c, err := one.Enter(ctx, r.door(p))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v: %v", one.Device, err)
 	}
-	defer c.hang()
-	if _, err := one.signIn(ctx, c); err != nil {
-		t.Fatalf("%v: %v", one.device, err)
+	c.Hang()
+}
+
+// run plays a participant through all lives of the node.
+func (r *trial) run(ctx context.Context, p *letters.Participant) {
+	if p.Habit == letters.Late && !r.ledger.AwaitClose(ctx) {
+		return
+	}
+	for number := 1; ; number++ {
+		life := r.lifeFrom(ctx, number)
+		if life == nil {
+			return
+		}
+		number = life.number
+		for r.connect(life, p) && p.Away(life.ctx) {
+		}
+		select {
+		case <-life.ctx.Done():
+		case <-r.ledger.Leaving():
+			return
+		}
 	}
 }
 
-// newRand returns another source of the run's seed.
-func (r *trial) newRand() *rand.Rand { return rand.New(rand.NewPCG(r.rand.Uint64(), 0)) }
+// connect makes one connection and uses it to its end. It is true when it ended
+// because the device goes away for a while.
+func (r *trial) connect(life *life, p *letters.Participant) (away bool) {
+	c, err := p.Enter(life.ctx, life.door)
+	if err == nil {
+		away = p.Use(life.ctx, c)
+		err = c.Cause
+	}
+	// A node that is killed neither refuses nor closes.
+	if isRefusal(err) {
+		r.ledger.Fail("%v was turned away: %v", p.Device, err)
+	}
+	return away
+}
 
 // begin tells the participants that the node is there.
 func (r *trial) begin(ctx context.Context, number int, p *tipttest.Process) *life {
-	r.ledger.live("serves on %s", p.Addr)
-	life := &life{number: number, addr: p.Addr}
+	r.ledger.Note("the node serves on %s", p.Addr)
+	life := &life{number: number, door: r.door(p)}
 	var end context.CancelFunc
 	life.ctx, end = context.WithCancel(ctx)
 	go func() {
@@ -179,9 +226,9 @@ func (r *trial) lifeFrom(ctx context.Context, number int) *life {
 // killSoon kills the process at a random moment within d.
 func (r *trial) killSoon(p *tipttest.Process, d time.Duration) {
 	time.Sleep(time.Duration(r.rand.Int64N(int64(d))))
-	r.ledger.live("is killed")
+	r.ledger.Note("the node is killed")
 	p.Kill()
-	r.ledger.live("is dead")
+	r.ledger.Note("the node is dead")
 	r.checkLog(p)
 }
 
@@ -189,24 +236,26 @@ func (r *trial) killSoon(p *tipttest.Process, d time.Duration) {
 func (r *trial) checkLog(p *tipttest.Process) {
 	log := p.Log()
 	if strings.Contains(log, "level=ERROR") || strings.Contains(log, "panic") || strings.Contains(log, "goroutine ") {
-		r.ledger.fail("the node logged\n%s", log)
+		r.ledger.Fail("the node logged\n%s", log)
 	}
 }
 
 // registerSome registers some more users and notes who was answered.
 func (r *trial) registerSome(life *life) {
-	c, err := dial(life.ctx, r.daemon, life.addr, nil)
+	c, err := letters.Dial(life.ctx, life.door, nil)
 	if err != nil {
 		return // killed
 	}
-	defer c.hang()
+	defer c.Hang()
 	for i := range 3 {
 		name := fmt.Sprintf("user-%d-%d", life.number, i)
-		switch err := c.register(life.ctx, name, password, ""); {
+		switch err := c.Register(life.ctx, name, password, ""); {
 		case err == nil:
-			r.ledger.update(func() { r.ledger.registered = append(r.ledger.registered, name) })
+			r.mu.Lock()
+			r.registered = append(r.registered, name)
+			r.mu.Unlock()
 		case isRefusal(err):
-			r.ledger.fail("register %s: %v", name, err)
+			r.ledger.Fail("register %s: %v", name, err)
 		default:
 			return // killed
 		}
@@ -215,33 +264,33 @@ func (r *trial) registerSome(life *life) {
 
 // checkRegistered signs in as each whose REGISTER was answered.
 func (r *trial) checkRegistered(life *life) {
-	for _, name := range r.ledger.registered {
-		c, err := dial(life.ctx, r.daemon, life.addr, nil)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range r.registered {
+		c, err := letters.Dial(life.ctx, life.door, nil)
 		if err == nil {
-			_, err = c.signIn(life.ctx, tipt.SignInRequest{User: name, Password: password})
-			c.hang()
+			_, err = c.SignIn(life.ctx, tipt.SignInRequest{User: name, Password: password})
+			c.Hang()
 		}
 		if err != nil {
-			r.ledger.fail("%s was registered and cannot sign in: %v", name, err)
+			r.ledger.Fail("%s was registered and cannot sign in: %v", name, err)
 		}
 	}
 }
 
 // finish waits until every letter is answered and has come wherever it is to come.
-func (r *trial) finish(ctx context.Context, t *testing.T, p *tipttest.Process, participants []*participant) {
+func (r *trial) finish(ctx context.Context, t *testing.T, p *tipttest.Process, participants []*letters.Participant) {
 	t.Helper()
-	var devices []*device
+	var devices []*letters.Device
 	for _, p := range participants {
-		devices = append(devices, p.device)
+		devices = append(devices, p.Device)
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	l := r.ledger
-	l.await(ctx, func() bool { return len(l.wrong) > 0 || l.missingLocked(devices) == "" })
+	missing := r.ledger.Settle(ctx, devices)
+	r.ledger.Judge()
 	r.report(t)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if missing := l.missingLocked(devices); missing != "" {
+	if missing != "" {
 		t.Fatalf("%s\nthe node logged\n%s", missing, p.Log())
 	}
 }
@@ -249,9 +298,7 @@ func (r *trial) finish(ctx context.Context, t *testing.T, p *tipttest.Process, p
 // report fails the test when anything is wrong.
 func (r *trial) report(t *testing.T) {
 	t.Helper()
-	r.ledger.mu.Lock()
-	defer r.ledger.mu.Unlock()
-	wrong := r.ledger.wrong
+	wrong := r.ledger.Wrong()
 	for _, one := range wrong[:min(len(wrong), 5)] {
 		t.Error(one)
 	}
@@ -262,17 +309,17 @@ func (r *trial) report(t *testing.T) {
 
 // checkTaken starts the node, which has stopped in good order, once more. What was taken
 // is gone: the first thing that comes to a device is what is sent to it now.
-func (r *trial) checkTaken(ctx context.Context, t *testing.T, participants []*participant) {
+func (r *trial) checkTaken(ctx context.Context, t *testing.T, participants []*letters.Participant) {
 	t.Helper()
 	p := r.daemon.Start(t)
-	r.ledger.live("serves on %s", p.Addr)
+	r.ledger.Note("the node serves on %s", p.Addr)
 	first := make([]chan tipt.MessageID, len(participants))
 	for i, one := range participants {
 		first[i] = make(chan tipt.MessageID, 1)
-		c, err := dial(ctx, r.daemon, p.Addr, func(request *link.Request) {
+		c, err := letters.Dial(ctx, r.door(p), func(request *link.Request) {
 			var delivered tipt.DeliverRequest
 			if err := delivered.Parse(request.Body, request.Newer); err != nil {
-				r.ledger.fail("%v got %v after all: %v", one.device, tipt.ClientRequest(request.Code), err)
+				r.ledger.Fail("%v got %v after all: %v", one.Device, tipt.ClientRequest(request.Code), err)
 			}
 			select {
 			case first[i] <- delivered.ID:
@@ -283,38 +330,36 @@ func (r *trial) checkTaken(ctx context.Context, t *testing.T, participants []*pa
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.hang()
-		if _, err := one.signIn(ctx, c); err != nil {
-			t.Fatalf("%v: %v", one.device, err)
+		defer c.Hang()
+		if err := one.SignIn(ctx, c); err != nil {
+			t.Fatalf("%v: %v", one.Device, err)
 		}
 	}
 	ada := signIn(t, r.daemon, p.Addr, "ada", func(r *link.Request) { r.Reply(nil) })
-	last := make(map[string]tipt.MessageID)
+	last := make(map[tipt.Address]tipt.MessageID)
 	for _, one := range participants {
-		to := one.device.user
+		to := one.Device.User
 		if _, sent := last[to]; sent {
 			continue
 		}
 		last[to] = tipt.NewMessageID()
-		body, err := message(ada.key, ada.node, to, last[to], []byte("the last word"), true)
+		body, err := letters.Message(ada.key, to, last[to], []byte("the last word"), true)
 		if err != nil {
 			t.Fatal(err)
 		}
 		answer, err := ada.ask(ctx, tipt.RequestForward, body)
-		if err := accepted(answer, err, true); err != nil {
+		if err := letters.Accepted(answer, err, true); err != nil {
 			t.Fatalf("send to %s: %v", to, err)
 		}
 	}
 	for i, one := range participants {
 		select {
 		case id := <-first[i]:
-			if id != last[one.device.user] {
-				r.ledger.update(func() {
-					r.ledger.wrongLocked(r.ledger.letters[id], "%v got %s, which it had taken before the node stopped in good order", one.device, id)
-				})
+			if id != last[one.Device.User] {
+				r.ledger.FailAbout(id, "%v got %s, which it had taken before the node stopped in good order", one.Device, id)
 			}
 		case <-ctx.Done():
-			t.Fatalf("nothing comes to %v", one.device)
+			t.Fatalf("nothing comes to %v", one.Device)
 		}
 	}
 }

@@ -57,28 +57,38 @@ type Daemon struct {
 // NewDaemon makes a certificate for Name in a folder of the test. Nothing runs yet.
 func NewDaemon(t testing.TB, binary string, flags ...string) *Daemon {
 	t.Helper()
+	d := NewDaemons(t, binary, Name)[0]
+	d.Flags = flags
+	return d
+}
+
+// NewDaemons makes certificates of one authority for nodes, each in a folder of the test.
+func NewDaemons(t testing.TB, binary string, names ...tipt.NodeName) (daemons []*Daemon) {
+	t.Helper()
 	ca, err := devca.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	d := &Daemon{
-		Binary: binary,
-		Name:   Name,
-		CA:     ca,
-		Dir:    dir,
-		Data:   filepath.Join(dir, "data"),
-		Cert:   filepath.Join(dir, "cert.pem"),
-		Key:    filepath.Join(dir, "key.pem"),
-		Root:   filepath.Join(dir, "ca.pem"),
-		Listen: "127.0.0.1:0",
-		Flags:  flags,
+	for _, name := range names {
+		dir := t.TempDir()
+		d := &Daemon{
+			Binary: binary,
+			Name:   name,
+			CA:     ca,
+			Dir:    dir,
+			Data:   filepath.Join(dir, "data"),
+			Cert:   filepath.Join(dir, "cert.pem"),
+			Key:    filepath.Join(dir, "key.pem"),
+			Root:   filepath.Join(dir, "ca.pem"),
+			Listen: "127.0.0.1:0",
+		}
+		d.Renew(t)
+		if err := os.WriteFile(d.Root, ca.CertPEM(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		daemons = append(daemons, d)
 	}
-	d.Renew(t)
-	if err := os.WriteFile(d.Root, ca.CertPEM(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return daemons
 }
 
 // Renew writes a new certificate and key in place of those that are there.
@@ -213,6 +223,12 @@ func (p *Process) Terminate() {
 // Done is closed when the process has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
+// Status is the exit status of a process that has ended.
+func (p *Process) Status() int {
+	<-p.done
+	return p.cmd.ProcessState.ExitCode()
+}
+
 // Wait waits until the process has ended, for what a drain may take at most, and returns
 // its exit status.
 func (p *Process) Wait() int {
@@ -226,7 +242,7 @@ func (p *Process) Wait() int {
 	if p.err != nil && !errors.As(p.err, &exit) {
 		p.t.Fatalf("wait for tiptd: %v", p.err)
 	}
-	return p.cmd.ProcessState.ExitCode()
+	return p.Status()
 }
 
 // Stop ends the process in good order.
