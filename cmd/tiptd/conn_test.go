@@ -93,6 +93,15 @@ func (c *conn) ask(ctx context.Context, code tipt.NodeRequest, body []byte) (tip
 	return c.Call(ctx, uint8(code), body)
 }
 
+// wantRead waits until the node has read all that was asked before: it answers GET_INFO
+// as soon as it has read that.
+func (c *conn) wantRead(ctx context.Context, t *testing.T) {
+	t.Helper()
+	if _, err := c.ask(ctx, tipt.RequestGetInfo, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (c *conn) register(ctx context.Context, user, password, invite string) error {
 	request := tipt.RegisterRequest{User: user, Password: password, Invite: invite, HasInvite: invite != ""}
 	_, err := c.ask(ctx, tipt.RequestRegister, request.Append(nil))

@@ -67,9 +67,7 @@ func TestStopTurnsAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := ada.PingWait(ctx); err != nil { // it has been read
-		t.Fatal(err)
-	}
+	ada.wantRead(ctx, t)
 	p.Terminate()
 	select {
 	case event := <-ada.events:

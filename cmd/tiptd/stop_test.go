@@ -173,10 +173,7 @@ func TestStopFinishes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// A PONG comes when all that was sent before the PING has been read.
-	if err := ada.PingWait(ctx); err != nil {
-		t.Fatal(err)
-	}
+	ada.wantRead(ctx, t)
 	p.Terminate()
 	for range requests {
 		select {
