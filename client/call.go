@@ -10,11 +10,16 @@ import (
 	"github.com/tipt/tipt-go/link"
 )
 
+// errLostBefore is wrapped by call's error when the node refused a request that had been lost with a
+// connection before: it may have been carried out then.
+var errLostBefore = errors.New("refused after a connection was lost on which it may have been done")
+
 // call makes a request of the node until it is answered: again after BUSY, and
 // again on the next connection when one is lost. For requests that may be carried out twice.
 func (c *Client) call(ctx context.Context, code tipt.NodeRequest, body []byte) (tipt.Packet, error) {
 	busy := backoff{min: time.Second, max: time.Minute}
 	suspicions := 0
+	lost := false
 	var s *session
 	for {
 		var err error
@@ -28,6 +33,9 @@ func (c *Client) call(ctx context.Context, code tipt.NodeRequest, body []byte) (
 			return p, nil
 		case errors.As(err, &refusal):
 			if refusal.Code != tipt.ErrBusy {
+				if lost {
+					err = fmt.Errorf("%w: %w", errLostBefore, err)
+				}
 				return tipt.Packet{}, err
 			}
 			if err := c.sleep(ctx, refusal.Wait+busy.next()); err != nil {
@@ -37,6 +45,7 @@ func (c *Client) call(ctx context.Context, code tipt.NodeRequest, body []byte) (
 		case !errors.Is(err, link.ErrClosed):
 			return tipt.Packet{}, err
 		default:
+			lost = true
 			err = s.cause(ctx, err)
 			if suspect(err) {
 				suspicions++

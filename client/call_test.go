@@ -61,7 +61,6 @@ func TestSendFails(t *testing.T) {
 		{"no such user", func(r *link.Request) { r.Reply(answered(&tipt.ForwardError{Code: tipt.ErrNoSuchUser})) }, tipt.ErrNoSuchUser},
 		{"mailbox full", func(r *link.Request) { r.Reply(answered(&tipt.ForwardError{Code: tipt.ErrMailboxFull})) }, tipt.ErrMailboxFull},
 		{"unreachable", func(r *link.Request) { r.Fail(&tipt.Error{Code: tipt.ErrNodeUnreachable}) }, tipt.ErrNodeUnreachable},
-		{"time-out", func(r *link.Request) { r.Fail(&tipt.Error{Code: tipt.ErrNodeTimeout}) }, tipt.ErrNodeTimeout},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -18,7 +18,7 @@ const (
 )
 
 // Pins keeps the certificate of each node to which something was sealed: trust on
-// first use (section 7). The user's own node hands them out and could lie; see
+// first use (section 7). New subkeys under the same primary key are taken without a word. The user's own node hands them out and could lie; see
 // Options.KeyChanged for what happens when another takes the place of the one kept. The
 // methods may be called at the same time.
 type Pins interface {
@@ -90,6 +90,26 @@ func (c *Client) nodeKey(ctx context.Context, node tipt.NodeName, stale *seal.Ce
 	return certificate, nil
 }
 
+// keptKey returns the key in Pins for use where a fetch of the node's key has failed, or that
+// failure when there is none or the node is known to have another one now.
+func (c *Client) keptKey(node tipt.NodeName, failure error) (*seal.Certificate, error) {
+	if c.keyOf(node).outdated.Load() {
+		return nil, failure
+	}
+	kept, err := c.options.Pins.Pin(node)
+	if err != nil {
+		return nil, fmt.Errorf("kept key of %s: %w", node, err)
+	}
+	if kept == nil {
+		return nil, failure
+	}
+	certificate, err := seal.ParseCertificate(kept)
+	if err != nil {
+		return nil, fmt.Errorf("kept key of %s: %w", node, err)
+	}
+	return certificate, nil
+}
+
 func (c *Client) keyOf(node tipt.NodeName) *nodeKey {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -104,7 +124,7 @@ func (c *Client) keyOf(node tipt.NodeName) *nodeKey {
 	return k
 }
 
-// checkPin compares a node's certificate with the one first seen (section 7).
+// checkPin compares a node's certificate with the one kept (section 7).
 func (c *Client) checkPin(node tipt.NodeName, now *seal.Certificate) error {
 	pins := c.options.Pins
 	kept, err := pins.Pin(node)
@@ -116,10 +136,10 @@ func (c *Client) checkPin(node tipt.NodeName, now *seal.Certificate) error {
 		if err != nil {
 			return fmt.Errorf("kept key of %s: %w", node, err)
 		}
-		if was.Fingerprint() == now.Fingerprint() {
+		if bytes.Equal(kept, now.Bytes()) {
 			return nil
 		}
-		if !now.VouchedBy(was, string(node), time.Now()) {
+		if was.Fingerprint() != now.Fingerprint() && !now.VouchedBy(was, string(node), time.Now()) {
 			if err := c.keyChanged(node, was.Fingerprint(), now.Fingerprint()); err != nil {
 				return err
 			}

@@ -25,7 +25,8 @@ type Outgoing struct {
 
 	// Queue leaves the message with the user's own node, which then tries for
 	// up to five days. Send returns as soon as it is on that node's disk; if it fails later,
-	// Receive gets a Return whose Ref is ID.
+	// Receive gets a Return whose Ref is ID. While the recipient's node cannot be asked for its
+	// key, the message is sealed to the one in Pins.
 	Queue bool
 }
 
@@ -33,7 +34,8 @@ type Outgoing struct {
 // recipient's mailbox, on disk: errors are then those of the recipient's node, such
 // as [tipt.ErrNoSuchUser] and [tipt.ErrMailboxFull], and of the way there, such as
 // [tipt.ErrNodeUnreachable] (nothing was delivered) and [tipt.ErrNodeTimeout]
-// (it may have been). Messages of successive calls arrive in that order.
+// (it may have been, and asking twice more under the same ID did not tell). Messages of
+// successive calls arrive in that order.
 func (c *Client) Send(ctx context.Context, m Outgoing) error {
 	if err := c.send(ctx, m); err != nil {
 		return fmt.Errorf("send to %s: %w", m.To, err)
@@ -63,28 +65,73 @@ func (c *Client) send(ctx context.Context, m Outgoing) error {
 		Message: &tipt.MessageForward{To: string(m.To.User), ID: m.ID, Message: body},
 	}
 	plaintext := request.Append(nil)
-	var stale *seal.Certificate
+	unknown := false // an attempt may have delivered it
+	pause := backoff{min: time.Second, max: time.Minute}
 	for {
-		key, err := c.nodeKey(ctx, m.To.Node, stale)
+		forwarded, err := c.sendOnce(ctx, m, plaintext)
+		var refusal *tipt.Error
+		if !errors.As(err, &refusal) {
+			return err // none, or the destination's, which is the same for every attempt
+		}
+		timeout := refusal.Code == tipt.ErrNodeTimeout
+		unknown = unknown || forwarded && (timeout || errors.Is(err, errLostBefore))
+		switch {
+		case timeout && pause.attempts < timeoutRepeats:
+			err = c.sleep(ctx, refusal.Wait+pause.next())
+		case unknown && !timeout:
+			err = fmt.Errorf("%w; an attempt had no answer, the next one was refused: %s", tipt.ErrNodeTimeout, refusal.Error())
+		}
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// timeoutRepeats is how often Send repeats a message after NODE_TIMEOUT.
+const timeoutRepeats = 2
+
+// sendOnce seals and forwards a message, twice if the destination has changed its key. It
+// says whether the error comes from a FORWARD.
+func (c *Client) sendOnce(ctx context.Context, m Outgoing, plaintext []byte) (forwarded bool, err error) {
+	var stale *seal.Certificate
+	for {
+		key, err := c.nodeKey(ctx, m.To.Node, stale)
+		if m.Queue && (errors.Is(err, tipt.ErrNodeUnreachable) || errors.Is(err, tipt.ErrNodeTimeout)) {
+			key, err = c.keptKey(m.To.Node, err)
+		}
+		if err != nil {
+			return false, err
+		}
 		resp, err := c.forward(ctx, key, m.To.Node, plaintext, !m.Queue, &m.ID)
 		if err != nil || m.Queue {
-			return err
+			return true, err
 		}
 		var answer tipt.ForwardAnswer
 		if err := answer.Parse(resp); err != nil {
-			return fmt.Errorf("answer of %s: %w", m.To.Node, err)
+			return true, fmt.Errorf("answer of %s: %w", m.To.Node, err)
 		}
 		switch {
 		case answer.Err == nil:
-			return nil
+			return true, nil
 		case answer.Err.Code != tipt.ErrCannotOpen || stale != nil:
-			return answer.Err
+			return true, answer.Err
 		}
 		stale = key
 	}
+}
+
+// NodeKey returns a node's OpenPGP certificate, for programs that seal requests
+// themselves and hand them to Forward. It is compared with the one in Pins as Send does. With
+// fresh it comes from past the user's own node's cache, which is what to do after CANNOT_OPEN.
+func (c *Client) NodeKey(ctx context.Context, node tipt.NodeName, fresh bool) ([]byte, error) {
+	if fresh {
+		c.keyOf(node).outdated.Store(true)
+	}
+	certificate, err := c.nodeKey(ctx, node, nil)
+	if err != nil {
+		return nil, err
+	}
+	return certificate.Bytes(), nil
 }
 
 // Forward hands a request that the caller has sealed to the node's key to that
