@@ -166,7 +166,11 @@ func (d *delivery) send(m store.Message) error {
 	d.bytes += len(body)
 	d.last = max(d.last, seq)
 	d.mu.Unlock()
-	return d.session.link.Go(d.session.ctx, uint8(code), body, func(_ tipt.Packet, err error) {
+	return d.session.link.Go(d.session.ctx, uint8(code), body, func(p tipt.Packet, err error) {
+		if err == nil && p.Body != nil {
+			d.session.close(tipt.CloseProtocol, "a body in the response to DELIVER or RETURN") // section 3.1
+			return
+		}
 		d.answered(seq, err)
 	})
 }

@@ -50,6 +50,20 @@ func TestWindowOfUnansweredDeliveries(t *testing.T) {
 	bob.WantQuiet(0)
 }
 
+// The response to DELIVER has no body: one with a map there is malformed, and takes nothing.
+func TestAnswerWithBodyToDeliver(t *testing.T) {
+	n := newPair(t)
+	signIn(t, n, "bob").Hang()
+	fillBob(t, n, signIn(t, n, "alice"), 1)
+	bob := signIn(t, n, "bob")
+	id, first := bob.WantDeliver()
+	bob.Send(tipt.Packet{ID: id, Type: tipt.PacketResponse, Body: []byte{0x80}})
+	bob.WantClose(1002)
+	if _, again := signIn(t, n, "bob").WantDeliver(); again.ID != first.ID {
+		t.Errorf("delivered %x after %x was answered with a body", again.ID, first.ID)
+	}
+}
+
 // TestAnswersToDeliver gives each answer that section 4 knows and looks what
 // comes on the same connection and on the next one.
 func TestAnswersToDeliver(t *testing.T) {
