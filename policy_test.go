@@ -114,6 +114,7 @@ func TestImportDirection(t *testing.T) {
 		{to: "store/storetest", only: []string{"nothing"}}, // outside of tests
 		{to: "internal/tipttest", only: []string{"nothing"}},
 		{to: "client", only: whole},
+		{to: "conform", only: processes},
 		{to: "account", only: append([]string{"node"}, whole...)},
 		{to: "mailbox", only: append([]string{"node"}, whole...)},
 		{to: "peer", only: append([]string{"node"}, whole...)},

@@ -1,0 +1,255 @@
+package conform
+
+import (
+	"fmt"
+	"slices"
+)
+
+func accountScenarios() []scenario {
+	return []scenario{
+		{name: "register", clauses: []string{"T-4.11", "T-4.12"}, run: checkRegister},
+		{name: "invitations", clauses: []string{"T-4.16", "T-4.17"}, run: checkInvitations},
+		{name: "registration-closed", clauses: []string{"T-4.18"}, run: checkRegistrationClosed},
+		{name: "sign-in", clauses: []string{"T-4.19", "T-4.20", "T-4.21", "T-4.22", "T-4.26"}, run: checkSignIn},
+		{name: "credentials", clauses: []string{"T-4.23", "T-4.24"}, run: checkCredentials},
+		{name: "set-password", clauses: []string{"T-4.38", "T-4.39", "T-4.40", "T-4.41"}, run: checkSetPassword},
+		{name: "delete-account", clauses: []string{"T-4.46", "T-4.47", "T-4.48", "T-4.49"}, run: checkDeleteAccount},
+		{name: "set-key", clauses: []string{"T-4.51", "T-4.52"}, run: checkSetKey},
+	}
+}
+
+func checkRegister(t *T) {
+	c := t.greeted()
+	t.on("T-4.12")
+	for _, n := range []int{0, 1, 7} {
+		c.try(reqRegister, t.registration(t.name(), letters(n)), fmt.Sprintf("pass of %d bytes", n), errPasswordInvalid)
+	}
+	for _, n := range []int{8, 255} {
+		u := &user{name: t.name(), pass: letters(n)}
+		t.on("T-4.12")
+		p := c.try(reqRegister, t.registration(u.name, u.pass), fmt.Sprintf("pass of %d bytes", n), ok)
+		if p.code != ok {
+			continue
+		}
+		t.users = append(t.users, u)
+		t.on("T-4.11")
+		if !p.body.isNil() {
+			t.wrong(c, "no body", "a body")
+		}
+		one := t.greeted()
+		one.try(reqSignIn, fields{"user", u.name, "pass", u.pass}, "the new account", ok)
+	}
+}
+
+func checkInvitations(t *T) {
+	if t.s.registration != 1 {
+		t.skip("the node does not register by invitation")
+	}
+	c := t.greeted()
+	t.on("T-4.16")
+	for _, body := range []fields{{}, {"inv", ""}, {"inv", "unknown"}, {"inv", letters(64)}} {
+		c.try(reqRegister, append(fields{"user", "a b", "pass", "short"}, body...), "no good invitation", errInviteInvalid)
+	}
+	t.on("T-4.17")
+	inv := t.invite()
+	for _, body := range []fields{{"user", "a b", "pass", "long enough"}, {"user", t.name(), "pass", "short"}} {
+		c.try(reqRegister, append(body, "inv", inv), "an invitation and another fault", errNameInvalid, errPasswordInvalid)
+	}
+	u := &user{name: t.name(), pass: "correct horse"}
+	if c.try(reqRegister, fields{"user", u.name, "pass", u.pass, "inv", inv}, "an invitation that failures left", ok).code != ok {
+		return
+	}
+	t.users = append(t.users, u)
+	t.on("T-4.16")
+	c.try(reqRegister, fields{"user", t.name(), "pass", u.pass, "inv", inv}, "a used invitation", errInviteInvalid)
+}
+
+func checkRegistrationClosed(t *T) {
+	if t.s.registration != 2 {
+		t.skip("the node's registration is not closed")
+	}
+	t.on("T-4.18")
+	c := t.greeted()
+	for _, body := range []fields{{"user", t.name(), "pass", "long enough"}, {"user", "a b", "pass", "", "inv", letters(65)}} {
+		c.try(reqRegister, body, "closed registration", errRegistrationClosed)
+	}
+}
+
+func checkSignIn(t *T) {
+	u := t.newUser()
+	t.on("T-4.19")
+	c := t.greeted()
+	p := c.signIn(u, "dev", "one")
+	if got, want := p.body.get("addr").str(), u.name+"@"+t.s.node; got != want {
+		t.wrong(c, "addr "+want, got)
+	}
+	if c.tok == nil {
+		t.fatal(c, "a tok after SIGN_IN by password", "none")
+	}
+	t.on("T-4.20")
+	again := t.greeted()
+	p = again.exchange(reqSignIn, fields{"user", u.name, "dev", "one", "tok", bin(c.tok)})
+	again.want(p, "SIGN_IN by token", ok)
+	t.on("T-4.19")
+	t.check(again, p.body.get("tok") == nil, "no tok after SIGN_IN by token", "one")
+	t.on("T-4.20")
+	for _, body := range []fields{{}, {"dev", "two"}, {"dev", "One"}} {
+		other := t.greeted()
+		other.try(reqSignIn, append(fields{"user", u.name, "tok", bin(c.tok)}, body...), "another device's token", errCredentials)
+	}
+	t.on("T-4.21")
+	newer := t.signIn(u, "dev", "one")
+	old := t.greeted()
+	old.try(reqSignIn, fields{"user", u.name, "dev", "one", "tok", bin(c.tok)}, "a token that was replaced", errCredentials)
+	old.try(reqSignIn, fields{"user", u.name, "dev", "one", "tok", bin(newer.tok)}, "the token that replaced it", ok)
+	t.on("T-4.22")
+	c = t.greeted()
+	c.try(reqSignIn, fields{"user", u.name, "pass", u.pass, "tok", bin(newer.tok)}, "both pass and tok", errMalformed)
+	c.try(reqSignIn, fields{"user", u.name}, "neither pass nor tok", errMalformed)
+	t.on("T-4.26")
+	for _, dev := range []string{"", letters(65), letters(255)} {
+		c.try(reqSignIn, fields{"user", u.name, "pass", u.pass, "dev", dev}, fmt.Sprintf("dev of %d bytes", len(dev)), errMalformed)
+	}
+	c.try(reqSignIn, fields{"user", u.name, "pass", u.pass, "dev", letters(64)}, "dev of 64 bytes", ok)
+	c = t.signIn(u)
+	if devices := c.devices(); !slices.Contains(devices, "default") {
+		t.wrong(c, "the device default after SIGN_IN without dev", fmt.Sprintf("%q", devices))
+	}
+}
+
+// devices lists the names of the user's devices.
+func (c *conn) devices() []string {
+	var names []string
+	for _, d := range c.wantOK(c.exchange(reqListDevices, nil)).body.get("devs").items {
+		names = append(names, d.get("dev").str())
+	}
+	return names
+}
+
+func checkCredentials(t *T) {
+	u := t.newUser()
+	member := t.signIn(u, "dev", "known")
+	c := t.greeted()
+	t.on("T-4.23")
+	for _, tt := range []struct {
+		what string
+		body fields
+	}{
+		{"an unknown user", fields{"user", t.name(), "pass", u.pass}},
+		{"an unknown user and a token", fields{"user", t.name(), "tok", randomBytes(32)}},
+		{"a wrong password", fields{"user", u.name, "pass", "wrong password"}},
+		{"a wrong token", fields{"user", u.name, "dev", "known", "tok", randomBytes(32)}},
+		{"a wrong token of an unknown device", fields{"user", u.name, "dev", "unknown", "tok", randomBytes(32)}},
+	} {
+		c.try(reqSignIn, tt.body, tt.what, errCredentials)
+	}
+	t.on("T-4.24")
+	for _, tt := range []struct {
+		what string
+		body fields
+	}{
+		{"an empty user", fields{"user", "", "pass", u.pass}},
+		{"a user of 65 bytes", fields{"user", letters(65), "pass", u.pass}},
+		{"a user of 255 bytes", fields{"user", letters(255), "pass", u.pass}},
+		{"a user that is no name", fields{"user", "a b@c", "pass", u.pass}},
+		{"an empty pass", fields{"user", t.name(), "pass", ""}},
+		{"a pass of 7 bytes", fields{"user", t.name(), "pass", "7 bytes"}},
+		{"an empty tok", fields{"user", u.name, "dev", "known", "tok", bin{}}},
+		{"a tok of 31 bytes", fields{"user", u.name, "dev", "known", "tok", bin(member.tok[:31])}},
+		{"a tok of 33 bytes", fields{"user", u.name, "dev", "known", "tok", append(bin(member.tok), 0)}},
+		{"a tok of 255 bytes", fields{"user", t.name(), "tok", randomBytes(255)}},
+	} {
+		c.try(reqSignIn, tt.body, tt.what, errCredentials)
+	}
+}
+
+func checkSetPassword(t *T) {
+	u := t.newUser()
+	mine := t.signIn(u, "dev", "mine")
+	other := t.signIn(u, "dev", "other")
+	sender := t.signIn(u, "dev", "sender", "recv", false)
+	mine.send(u, "before")
+	other.wantTexts("before the change", "before")
+	other.quiet("its places written down") // so that the answer has come
+	t.on("T-4.41")
+	for _, old := range []string{"wrong password", "", letters(255)} {
+		mine.try(reqSetPassword, fields{"old", old, "new", "short"}, "a wrong old and a short new", errCredentials)
+	}
+	for _, n := range []int{0, 7} {
+		mine.try(reqSetPassword, fields{"old", u.pass, "new", letters(n)}, fmt.Sprintf("new of %d bytes", n), errPasswordInvalid)
+	}
+	t.on("T-4.38")
+	was := u.pass
+	if mine.try(reqSetPassword, fields{"old", was, "new", "another horse"}, "what is right", ok).code != ok {
+		return
+	}
+	u.pass = "another horse"
+	t.on("T-4.39")
+	other.wantClose("SET_PASSWORD on another device", 4002)
+	sender.wantClose("SET_PASSWORD on another device", 4002)
+	mine.alive("its own SET_PASSWORD")
+	c := t.greeted()
+	c.try(reqSignIn, fields{"user", u.name, "dev", "other", "tok", bin(other.tok)}, "another device's token after SET_PASSWORD", errCredentials)
+	t.on("T-4.38")
+	c.try(reqSignIn, fields{"user", u.name, "dev", "other", "pass", was}, "the old password", errCredentials)
+	c.try(reqSignIn, fields{"user", u.name, "dev", "other", "pass", u.pass}, "the new password", ok)
+	t.on("T-4.40")
+	mine.wantTexts("on the device that stayed", "before")
+	mine.send(u, "after")
+	c.wantTexts("from where the device had been", "after")
+	t.on("T-4.39")
+	mine.hang()
+	t.greeted().try(reqSignIn, fields{"user", u.name, "dev", "mine", "tok", bin(mine.tok)}, "the token of the device that changed it", ok)
+}
+
+func checkDeleteAccount(t *T) {
+	u := t.newUser()
+	c := t.signIn(u)
+	other := t.signIn(u, "dev", "other")
+	writer := t.member()
+	t.on("T-4.46")
+	for _, pass := range []string{"wrong password", "", letters(255)} {
+		c.try(reqDeleteAccount, fields{"pass", pass}, fmt.Sprintf("a wrong pass of %d bytes", len(pass)), errCredentials)
+	}
+	t.on("T-4.47")
+	if c.try(reqDeleteAccount, fields{"pass", u.pass}, "the right pass", ok).code != ok {
+		return
+	}
+	u.gone = true
+	c.wantClose("DELETE_ACCOUNT", 4002)
+	other.wantClose("DELETE_ACCOUNT on another connection", 4002)
+	again := t.greeted()
+	again.try(reqSignIn, fields{"user", u.name, "pass", u.pass}, "a deleted account", errCredentials)
+	again.try(reqSignIn, fields{"user", u.name, "tok", bin(c.tok)}, "a deleted account's token", errCredentials)
+	t.on("T-4.48")
+	again.try(reqRegister, t.registration(u.name, u.pass), "the name of a deleted account", errNameTaken)
+	t.on("T-4.49")
+	writer.wantAnswer("MESSAGE to a deleted account", t.seal(message(u.name, randomBytes(16), nil), recipe{}), errNoSuchUser)
+}
+
+func checkSetKey(t *T) {
+	c := t.member()
+	entity := t.newEntity()
+	public := serialized(t, entity.Serialize)
+	t.on("T-4.51")
+	c.try(reqSetKey, fields{"key", bin(public)}, "a certificate", ok)
+	c.try(reqSetKey, fields{"key", nil}, "nil", ok)
+	c.try(reqSetKey, fields{"key", make(bin, 8193)}, "key of 8,193 bytes", errTooLarge)
+	c.try(reqSetKey, fields{"key", make(bin, 65_535)}, "key of 65,535 bytes", errTooLarge)
+	t.on("T-4.52")
+	for _, tt := range []struct {
+		what string
+		key  []byte
+	}{
+		{"no bytes", nil},
+		{"bytes that are no OpenPGP", []byte("no certificate")},
+		{"8,192 bytes that are no OpenPGP", make([]byte, 8192)},
+		{"a secret key", secretKey(t, entity)},
+		{"two certificates", append(slices.Clone(public), t.certificate()...)},
+		{"a certificate cut off", public[:len(public)-1]},
+		{"a certificate with a literal packet behind it", append(slices.Clone(public), literal([]byte("x"))...)},
+		{"an armored certificate", armored(t, public)},
+	} {
+		c.try(reqSetKey, fields{"key", bin(tt.key)}, tt.what, errMalformed)
+	}
+}

@@ -1,0 +1,165 @@
+package conform
+
+import (
+	"fmt"
+	"time"
+)
+
+func deliverScenarios() []scenario {
+	return []scenario{
+		{name: "deliver-taken", clauses: []string{"T-4.76", "T-4.77"}, run: checkTaken},
+		{name: "deliver-busy", clauses: []string{"T-4.78", "T-4.79"}, run: checkBusy},
+		{name: "deliver-failed", clauses: []string{"T-4.80"}, run: checkFailed},
+		{name: "deliver-interrupted", clauses: []string{"T-4.81", "T-4.86"}, run: checkInterrupted},
+		{name: "deliver-window", clauses: []string{"T-4.83", "T-4.84"}, run: checkWindow},
+	}
+}
+
+func checkTaken(t *T) {
+	c := t.member()
+	u := c.user
+	for i, code := range []int{ok, errRejected, errMalformed, errUnsupported} {
+		t.clause = ""
+		c.send(u, fmt.Sprint(i))
+		t.on("T-4.77")
+		if code == ok {
+			t.on("T-4.76")
+		}
+		p := c.deliver()
+		t.check(c, text(p) == fmt.Sprint(i), fmt.Sprintf("message %d", i), text(p))
+		c.answer(p, code)
+		c.alive("a DELIVER answered " + errorName(code))
+		c.hang()
+		c = t.signIn(u)
+		c.quiet("no DELIVER that was answered " + errorName(code))
+	}
+}
+
+func checkBusy(t *T) {
+	for _, wait := range []int{400, 0} {
+		t.clause = ""
+		c := t.member()
+		writer := t.member()
+		for i := range 5 {
+			writer.send(c.user, fmt.Sprint(i))
+		}
+		var got []*packet
+		for range 5 {
+			got = append(got, c.deliver())
+		}
+		t.on("T-4.79")
+		start := time.Now()
+		least := 900 * time.Millisecond // a clock may be a little off
+		if wait > 0 {
+			c.answer(got[1], errBusy, "wait", wait)
+			least = time.Duration(wait) * time.Millisecond * 9 / 10
+		} else {
+			c.answer(got[1], errBusy)
+		}
+		c.answer(got[0], ok)
+		c.answer(got[3], ok)
+		writer.send(c.user, "5")
+		t.on("T-4.78")
+		p := c.deliver()
+		t.check(c, text(p) == "1", "message 1, which was answered BUSY, before any other", "message "+text(p))
+		if took := time.Since(start); took < least {
+			t.wrong(c, fmt.Sprintf("a pause of %v", least), took.String())
+		}
+		c.answer(p, ok)
+		t.on("T-4.79")
+		p = c.deliver()
+		t.check(c, text(p) == "5", "message 5, since 2 to 4 were sent before", "message "+text(p))
+		c.answer(p, ok)
+		c.answer(got[2], ok)
+		c.answer(got[4], ok)
+		c.quiet("nothing sent twice")
+		c.hang()
+		c = t.signIn(c.user)
+		c.quiet("nothing that was taken")
+	}
+}
+
+func checkFailed(t *T) {
+	for _, code := range []int{errInternal, 0x7f, errCredentials} {
+		t.clause = ""
+		c := t.member()
+		for i := range 4 {
+			c.send(c.user, fmt.Sprint(i))
+		}
+		var got []*packet
+		for range 4 {
+			got = append(got, c.deliver())
+		}
+		t.on("T-4.80")
+		c.answer(got[0], ok)
+		c.answer(got[1], code)
+		c.answer(got[2], ok)
+		c.alive("a DELIVER answered " + errorName(code))
+		c.hang()
+		c = t.signIn(c.user)
+		c.wantTexts("after 1 was answered "+errorName(code), "1", "2", "3")
+		c.quiet("nothing more")
+	}
+}
+
+func checkInterrupted(t *T) {
+	c := t.member()
+	u := c.user
+	for i := range 5 {
+		c.send(u, fmt.Sprint(i))
+	}
+	var got []*packet
+	for range 5 {
+		got = append(got, c.deliver())
+	}
+	t.on("T-4.86")
+	for _, i := range []int{4, 3, 0} { // all but 1 and 2, the last first
+		c.answer(got[i], ok)
+	}
+	c.alive("DELIVERs answered in another order")
+	c.hang()
+	c = t.signIn(u)
+	t.on("T-4.81")
+	c.wantTexts("after a connection that ended with 1 and 2 unanswered", "1", "2", "3", "4")
+	c.quiet("nothing more")
+	c.hang()
+	c = t.signIn(u)
+	c.quiet("nothing that was taken")
+}
+
+func checkWindow(t *T) {
+	const most, count = 64, 70
+	u := t.newUser()
+	writer := t.member()
+	for i := range count {
+		writer.send(u, fmt.Sprint(i))
+	}
+	t.on("T-4.83")
+	c := t.signIn(u)
+	var got []*packet
+	for range most {
+		got = append(got, c.deliver())
+	}
+	for range 3 {
+		c.quiet("no DELIVER beyond 64 unanswered")
+	}
+	c.answer(got[0], ok)
+	got = append(got, c.deliver())
+	c.quiet("one DELIVER for one answer")
+	for _, p := range got[1:] {
+		c.answer(p, ok)
+	}
+	for range count - len(got) {
+		got = append(got, c.deliverAnswered())
+	}
+	c.mu.Lock()
+	unanswered := c.most
+	c.mu.Unlock()
+	t.check(c, unanswered <= most, "at most 64 unanswered", fmt.Sprint(unanswered))
+	t.on("T-4.84")
+	for i, p := range got {
+		if text(p) != fmt.Sprint(i) {
+			t.fatal(c, fmt.Sprintf("message %d", i), "message "+text(p))
+		}
+	}
+}

@@ -1,0 +1,353 @@
+package conform
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+func exchangeScenarios() []scenario {
+	return []scenario{
+		{name: "unreadable", clauses: []string{"T-3.5", "T-3.6", "T-3.7"}, run: checkUnreadable},
+		{name: "readable", clauses: []string{"T-3.2", "T-3.3"}, run: checkReadable},
+		{name: "not-answered", clauses: []string{"T-2.34", "T-3.12"}, run: checkNotAnswered},
+		{name: "all-ids", clauses: []string{"T-3.9", "T-3.10", "T-3.15"}, run: checkAllIDs},
+		{name: "id-in-flight", clauses: []string{"T-3.11", "T-2.36"}, run: checkIDInFlight},
+		{name: "malformed-responses", clauses: []string{"T-3.8", "T-6.4", "T-3.12"}, run: checkMalformedResponses},
+		{name: "responses", clauses: []string{"T-2.6", "T-6.3", "T-3.14"}, run: checkResponses},
+		{name: "clock", clauses: []string{"T-3.20", "T-3.21"}, run: checkClock},
+		{name: "pipeline", clauses: []string{"T-3.22", "T-3.23"}, run: checkPipeline},
+	}
+}
+
+func checkUnreadable(t *T) {
+	request := fields{"ver", "1.0.0", "id", 1, "pakt", pktRequest, "reqt", reqGetInfo}
+	cases := []struct {
+		clause, what string
+		b            raw
+	}{
+		{"T-3.5", "an empty message", nil},
+		{"T-3.5", "nil", raw{0xc0}},
+		{"T-3.5", "a number", raw{0x01}},
+		{"T-3.5", "an array", pack([]any{1, 0})},
+		{"T-3.5", "marker c1", raw{0xc1}},
+		{"T-3.5", "text in a binary message", raw(`{"id":1,"pakt":0}`)},
+		{"T-3.5", "an empty map", fields{}.pack()},
+		{"T-3.5", "a root in a map 32", request.packAs(0xdf)},
+		{"T-3.5", "no id", request.without("id").pack()},
+		{"T-3.5", "no pakt", request.without("pakt").pack()},
+		{"T-3.5", "id twice", append(request, "id", 1).pack()},
+		{"T-3.5", "pakt twice", append(request, "pakt", 0).pack()},
+		{"T-3.5", "id in a uint 16", request.with("id", packAs(0xcd, 1)).pack()},
+		{"T-3.5", "id in a uint 32", request.with("id", packAs(0xce, 1)).pack()},
+		{"T-3.5", "id in a uint 64", request.with("id", packAs(0xcf, 1)).pack()},
+		{"T-3.5", "id of 256", request.with("id", 256).pack()},
+		{"T-3.5", "id of -1", request.with("id", raw{0xff}).pack()},
+		{"T-3.5", "id in an int 8", request.with("id", packAs(0xd0, 1)).pack()},
+		{"T-3.5", "a nil id", request.with("id", nil).pack()},
+		{"T-3.5", "a string as id", request.with("id", "1").pack()},
+		{"T-3.5", "pakt in a uint 8", request.with("pakt", packAs(0xcc, 0)).pack()},
+		{"T-3.5", "pakt in a uint 16", request.with("pakt", packAs(0xcd, 0)).pack()},
+		{"T-3.5", "pakt in an int 8", request.with("pakt", packAs(0xd0, 0)).pack()},
+		{"T-3.5", "a nil pakt", request.with("pakt", nil).pack()},
+		{"T-3.5", "marker c1 before id and pakt", fields{"ver", raw{0xc1}, "id", 1, "pakt", 0}.pack()},
+		{"T-3.5", "the end before pakt", fields{"id", 1, "ver", "1.0.0"}.packAs(0xde)[:10]},
+		{"T-3.5", "a length past the end before pakt", fields{"id", 1, "ver", head(0xdb, 1000), "pakt", 0}.pack()},
+		{"T-3.5", "5 levels before pakt", fields{"id", 1, "x", nested(4, false), "pakt", 0}.pack()},
+		{"T-3.6", "an EVENT without id", request.with("pakt", pktEvent).without("id").pack()},
+		{"T-3.6", "an EVENT with an id of 256", request.with("pakt", pktEvent).with("id", 256).pack()},
+		{"T-3.6", "an EVENT with id twice", append(request.with("pakt", pktEvent), "id", 2).pack()},
+	}
+	for pakt := 3; pakt < 0x80; pakt++ {
+		cases = append(cases, struct {
+			clause, what string
+			b            raw
+		}{"T-3.7", fmt.Sprintf("a packet of pakt 0x%02x", pakt), request.with("pakt", pakt).pack()})
+	}
+	const together = 16
+	for batch := range slices.Chunk(cases, together) {
+		t.clause = ""
+		var conns []*conn
+		for _, tt := range batch {
+			c := t.greeted()
+			c.sendBytes(tt.b)
+			conns = append(conns, c)
+		}
+		for i, tt := range batch {
+			t.on(tt.clause)
+			conns[i].wantClose(tt.what, 1002)
+			conns[i].hang()
+		}
+	}
+}
+
+func checkReadable(t *T) {
+	c := t.greeted()
+	t.on("T-3.2")
+	c.tryBytes(reqGetInfo, "only id and pakt", func(id uint8) raw { return fields{"id", id, "pakt", 0}.pack() }, errMalformed)
+	c.tryBytes(reqGetInfo, "the end behind pakt", func(id uint8) raw {
+		return append(raw{0x84}, fields{"id", id, "pakt", 0}.content()...)
+	}, errMalformed)
+	c.tryBytes(reqGetInfo, "marker c1 behind pakt", func(id uint8) raw {
+		return fields{"id", id, "pakt", 0, "ver", raw{0xc1}}.pack()
+	}, errMalformed)
+	c.tryBytes(reqGetInfo, "5 levels behind pakt", func(id uint8) raw {
+		return fields{"id", id, "pakt", 0, "ver", c.ver, "reqt", reqGetInfo, "x", nested(4, true)}.pack()
+	}, errMalformed)
+	t.on("T-3.3")
+	for _, other := range others {
+		c.tryBytes(reqGetInfo, other.name+" for ver before id and pakt", func(id uint8) raw {
+			f := fields{"ver", other.value, "id", id, "pakt", 0, "reqt", reqGetInfo}
+			if other.kind == kindStr {
+				f = f.with("ver", packAs(0xdb, c.ver))
+			}
+			return f.pack()
+		}, errMalformed)
+	}
+	for _, v := range slices.Concat(extensions, []raw{fields{}.packAs(0xdf), head(0xdd, 0), pack("\xff"), packAs(0xdb, "long"), fields{5, 6}.pack()}) {
+		c.tryBytes(reqGetInfo, fmt.Sprintf("bytes % x before id and pakt", []byte(v)), func(id uint8) raw {
+			return fields{"x", v, "ver", c.ver, "reqt", reqGetInfo, "id", id, "pakt", 0}.pack()
+		}, errMalformed)
+	}
+	c.tryBytes(reqGetInfo, "a key that is no string before id and pakt", func(id uint8) raw {
+		return fields{7, 8, "id", id, "pakt", 0, "ver", c.ver, "reqt", reqGetInfo}.pack()
+	}, errMalformed)
+}
+
+func checkNotAnswered(t *T) {
+	c := t.member()
+	t.on("T-2.34")
+	for code := range 0x80 {
+		if code != reqForward {
+			c.sendBytes(fields{"ver", c.ver, "id", code, "pakt", pktEvent, "reqt", code}.pack())
+		}
+	}
+	c.quiet("nothing for events of other codes than FORWARD")
+	event := fields{"ver", c.ver, "id", 9, "pakt", pktEvent, "reqt", reqForward, "body", t.forward(false, []byte("x"))}
+	for _, b := range []raw{
+		event.without("ver").pack(), event.without("reqt").pack(), event.without("body").pack(), event.with("reqt", packAs(0xcc, 0x20)).pack(),
+		append(event.pack(), 0), append(event, "err", fields{"code", 1}).pack(), append(event, "more", 1).pack(), event.with("ver", "1").pack(),
+		event.with("body", []any{}).pack(), event.pack()[:len(event.pack())-1],
+	} {
+		c.sendBytes(b)
+		c.quiet(fmt.Sprintf("nothing for the malformed EVENT % x", []byte(b)))
+	}
+	t.on("T-3.12")
+	for _, id := range []int{0, 1, 255} {
+		t.clause = ""
+		c := t.greeted()
+		t.on("T-3.12")
+		c.sendBytes(fields{"ver", c.ver, "id", id, "pakt", pktResponse}.pack())
+		c.wantClose(fmt.Sprintf("a RESPONSE with id %d, which is not in flight", id), 1002)
+	}
+}
+
+func checkAllIDs(t *T) {
+	c := t.greeted()
+	t.on("T-3.9")
+	for id := range 256 {
+		c.expect(uint8(id), reqGetInfo)
+		c.sendBytes(c.request(uint8(id), reqGetInfo, nil).pack())
+		c.want(c.response(uint8(id)), fmt.Sprintf("GET_INFO with id %d", id), ok)
+	}
+	t.on("T-3.15")
+	for range 20 {
+		c.expect(7, reqGetInfo)
+		c.sendBytes(c.request(7, reqGetInfo, nil).pack())
+		c.want(c.response(7), "GET_INFO with an id that was used before", ok)
+	}
+	t.on("T-3.10")
+	// REGISTER waits for nothing and makes the rest wait: all are in flight together.
+	c.next = 0
+	for id := range 256 {
+		body, code := any(nil), reqGetInfo
+		if id == 0 {
+			body, code = fields{"user", "no@name", "pass", "long enough"}, reqRegister
+		}
+		c.ask(code, body)
+	}
+	for id := range 256 {
+		if p := c.response(uint8(id)); id > 0 {
+			c.want(p, "one of 256 requests sent without waiting", ok, errBusy)
+		}
+	}
+}
+
+func checkIDInFlight(t *T) {
+	c := t.member()
+	c2 := t.signIn(c.user, "dev", "other")
+	t.on("T-2.36")
+	id := c.ask(reqForward, fields{"node", "unreachable.invalid", "wait", true, "msg", bin("x")})
+	for range 3 {
+		c.sendBytes(fields{"ver", c.ver, "id", id, "pakt", pktEvent, "reqt", reqGetInfo}.pack())
+	}
+	c.response(id)
+	c.alive("EVENTs with an id that is in flight")
+	t.on("T-3.11")
+	// What takes long enough is a check of a password.
+	b := append(clientFrame(true, opBinary, c2.request(3, reqSetPassword, fields{"old", "wrong", "new", "long enough"}).pack()),
+		clientFrame(true, opBinary, c2.request(3, reqGetInfo, nil).pack())...)
+	c2.expect(3, reqSetPassword)
+	c2.mu.Lock()
+	c2.note(true, "pair of packets with id 3", nil)
+	c2.mu.Unlock()
+	c2.write(b)
+	c2.wantClose("a REQUEST with an id that is in flight", 1002)
+}
+
+// delivered returns connections of one new user, each its own device, that have one DELIVER
+// unanswered each.
+func (t *T) delivered(n int) (conns []*conn, pending []*packet) {
+	c := t.member()
+	conns = append(conns, c)
+	for i := range n - 1 {
+		conns = append(conns, t.signIn(c.user, "dev", fmt.Sprintf("device-%d", i)))
+	}
+	c.send(c.user, "hello")
+	for _, c := range conns {
+		pending = append(pending, c.deliver())
+	}
+	return conns, pending
+}
+
+func checkMalformedResponses(t *T) {
+	response := func(id uint8) fields { return fields{"ver", "1.0.0", "id", id, "pakt", pktResponse} }
+	failed := func(id uint8, err any) raw { return response(id).with("err", err).pack() }
+	cases := []struct {
+		clause, what string
+		b            func(id uint8) raw
+	}{
+		{"T-3.8", "no ver", func(id uint8) raw { return response(id).without("ver").pack() }},
+		{"T-3.8", "a reqt", func(id uint8) raw { return response(id).with("reqt", 0).pack() }},
+		{"T-3.8", "a map as body", func(id uint8) raw { return response(id).with("body", fields{}).pack() }},
+		{"T-3.8", "a body beside err", func(id uint8) raw {
+			return append(response(id), "err", fields{"code", errBusy}, "body", fields{}).pack()
+		}},
+		{"T-3.8", "an unknown key", func(id uint8) raw { return response(id).with("more", 1).pack() }},
+		{"T-3.8", "bytes behind the root", func(id uint8) raw { return append(response(id).pack(), 0xc0) }},
+		{"T-3.8", "ver in a str 16", func(id uint8) raw { return response(id).with("ver", packAs(0xda, "1.0.0")).pack() }},
+		{"T-6.4", "a bare code as err", func(id uint8) raw { return failed(id, errBusy) }},
+		{"T-6.4", "a nil err", func(id uint8) raw { return failed(id, nil) }},
+		{"T-6.4", "err without code", func(id uint8) raw { return failed(id, fields{"msg", "text"}) }},
+		{"T-6.4", "err with code in a uint 8", func(id uint8) raw { return failed(id, fields{"code", packAs(0xcc, 8)}) }},
+		{"T-6.4", "err with a number as msg", func(id uint8) raw { return failed(id, fields{"code", 8, "msg", 1}) }},
+		{"T-6.4", "err with msg in a str 16", func(id uint8) raw { return failed(id, fields{"code", 8, "msg", packAs(0xda, "m")}) }},
+		{"T-6.4", "err with wait in a uint 64", func(id uint8) raw { return failed(id, fields{"code", 8, "wait", packAs(0xcf, 1)}) }},
+		{"T-6.4", "err with a nil wait", func(id uint8) raw { return failed(id, fields{"code", 8, "wait", nil}) }},
+		{"T-6.4", "err with an unknown key", func(id uint8) raw { return failed(id, fields{"code", 8, "more", nil}) }},
+		{"T-3.12", "an id that is not in flight", func(id uint8) raw { return response(id + 1).pack() }},
+	}
+	conns, pending := t.delivered(len(cases))
+	for i, tt := range cases {
+		conns[i].sendBytes(tt.b(pending[i].id))
+	}
+	for i, tt := range cases {
+		t.on(tt.clause)
+		conns[i].wantClose("a RESPONSE with "+tt.what, 1002)
+	}
+}
+
+func checkResponses(t *T) {
+	response := func(id uint8) fields { return fields{"ver", "1.0.0", "id", id, "pakt", pktResponse} }
+	cases := []struct {
+		clause, what string
+		b            func(id uint8) raw
+	}{
+		{"T-2.6", "a nil reqt and a nil body", func(id uint8) raw { return append(response(id), "reqt", nil, "body", nil).pack() }},
+		{"T-2.6", "a nil body beside err", func(id uint8) raw {
+			return append(response(id), "body", nil, "err", fields{"code", errRejected}).pack()
+		}},
+		{"T-6.3", "an err with msg and wait", func(id uint8) raw {
+			return response(id).with("err", fields{"code", errRejected, "msg", "for people", "wait", 1<<32 - 1}).pack()
+		}},
+		{"T-6.3", "an err of code 0x7f", func(id uint8) raw { return response(id).with("err", fields{"code", 0x7f}).pack() }},
+		{"T-6.3", "an err in larger markers than necessary", func(id uint8) raw {
+			return response(id).with("err", fields{"code", errRejected, "msg", packAs(0xd9, "m"), "wait", packAs(0xce, 1)}.packAs(0xde)).pack()
+		}},
+	}
+	conns, pending := t.delivered(len(cases))
+	for i, tt := range cases {
+		t.on(tt.clause)
+		conns[i].mu.Lock()
+		delete(conns[i].theirs, pending[i].id)
+		conns[i].mu.Unlock()
+		conns[i].sendBytes(tt.b(pending[i].id))
+		conns[i].alive("a RESPONSE with " + tt.what)
+	}
+	t.clause = ""
+	conns, pending = t.delivered(1)
+	t.on("T-3.14")
+	c, p := conns[0], pending[0]
+	c.expect(p.id, reqGetInfo)
+	c.sendBytes(c.request(p.id, reqGetInfo, nil).pack())
+	c.want(c.response(p.id), "GET_INFO with the id of a DELIVER in flight", ok)
+	c.answer(p, ok)
+	c.alive("a RESPONSE with an id that this side used too")
+}
+
+func checkClock(t *T) {
+	silent, refused, greeted := t.dial(), t.dial(), t.greeted()
+	refused.ver = "1.0"
+	t.on("T-3.21")
+	refused.want(refused.exchange(reqHandshake, nil), "HANDSHAKE with ver 1.0", errMalformed)
+	refused.ver = "1.0.0"
+	refused.want(refused.exchange(reqGetInfo, nil), "GET_INFO before HANDSHAKE", errHandshakeRequired)
+	refused.want(refused.exchange(reqHandshake, fields{"ver", "0.0.1"}), "HANDSHAKE that contradicts itself", errMalformed)
+	t.on("T-3.20")
+	silent.wantClose("3 s without HANDSHAKE", 1008)
+	if took := time.Since(silent.opened); took < 2500*time.Millisecond {
+		t.wrong(silent, "3 s of patience", took.String())
+	}
+	t.on("T-3.21")
+	refused.wantClose("3 s without an accepted HANDSHAKE", 1008)
+	t.pause(1500*time.Millisecond - min(time.Since(silent.opened)-3*time.Second, 1500*time.Millisecond))
+	greeted.alive("4 s with an accepted HANDSHAKE")
+}
+
+func checkPipeline(t *T) {
+	u := t.newUser()
+	first := t.signIn(u)
+	for i := range 3 {
+		first.send(u, fmt.Sprint(i))
+	}
+	first.hang()
+	t.on("T-3.22")
+	c := t.dial()
+	body := fields{"user", u.name, "pass", u.pass, "dev", "pipelined"}
+	codes := []struct {
+		code int
+		body any
+		want int
+	}{
+		{reqHandshake, nil, ok}, {reqGetInfo, nil, ok}, {reqListDevices, nil, errSignInRequired}, {reqSignIn, body, ok},
+		{reqListDevices, nil, ok}, {reqSignIn, body, errSignedIn}, {reqForward, t.forward(true, t.seal(message(u.name, randomBytes(16), nil), recipe{})), ok},
+	}
+	var ids []uint8
+	for _, r := range codes {
+		ids = append(ids, c.ask(r.code, r.body))
+	}
+	for i, r := range codes {
+		p := c.response(ids[i])
+		if p.code == errBusy {
+			t.skip("the node was too busy for a pipeline")
+		}
+		c.want(p, requestNames[r.code]+" sent without waiting", r.want)
+	}
+	t.on("T-3.23")
+	c = t.dial()
+	c.ask(reqHandshake, nil)
+	id := c.ask(reqSignIn, body)
+	for {
+		p := c.find(func(*packet) bool { return true })
+		switch {
+		case p == nil:
+			t.fatal(c, "SIGN_IN's response", c.state())
+		case p.pakt == pktRequest:
+			t.fatal(c, "SIGN_IN's response before any DELIVER", p.String())
+		case p.pakt == pktResponse && p.id == id:
+			c.want(p, "SIGN_IN", ok)
+			c.deliver()
+			return
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package conform
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+func sealScenarios() []scenario {
+	return []scenario{
+		{name: "public-key", clauses: []string{"T-5.1", "T-5.2", "T-5.3", "T-5.4"}, run: checkPublicKey},
+		{name: "seal-versions", clauses: []string{"T-5.6", "T-5.7", "T-5.8", "T-5.11", "T-5.13"}, run: checkSealVersions},
+		{name: "seal-refused", clauses: []string{"T-5.9", "T-5.10", "T-5.11", "T-5.12", "T-5.13", "T-5.14", "T-5.15", "T-5.16"}, run: checkSealRefused},
+		{name: "seal-foreign", clauses: []string{"T-5.19"}, run: checkSealForeign},
+	}
+}
+
+func checkPublicKey(t *T) {
+	k := t.s.key
+	t.on("T-5.1")
+	t.check(nil, k.status == 200, "status 200", fmt.Sprint(k.status))
+	t.check(nil, k.header.Get("Content-Type") == "application/octet-stream", "application/octet-stream", k.header.Get("Content-Type"))
+	t.check(nil, len(k.bytes) <= 8192, "at most 8,192 bytes", fmt.Sprint(len(k.bytes)))
+	t.on("T-5.2")
+	caching := strings.ReplaceAll(k.header.Get("Cache-Control"), " ", "")
+	t.check(nil, slices.Contains(strings.Split(caching, ","), "max-age=3600"), "Cache-Control with max-age=3600", caching)
+	t.on("T-5.3")
+	e, now := k.entity, time.Now()
+	t.check(nil, e.PrimaryKey.Version == 4, "a version 4 key", fmt.Sprint(e.PrimaryKey.Version))
+	t.check(nil, e.PrimaryKey.PubKeyAlgo == algorithmEdDSA, "an EdDSA primary key", fmt.Sprint(e.PrimaryKey.PubKeyAlgo))
+	var names []string
+	for name := range e.Identities {
+		names = append(names, name)
+	}
+	t.check(nil, slices.Equal(names, []string{t.s.node}), "one user id, "+t.s.node, fmt.Sprintf("%q", names))
+	self, err := e.PrimarySelfSignature(now, nil)
+	if err != nil {
+		t.fatal(nil, "a valid self-signature", err.Error())
+	}
+	t.check(nil, self.FlagsValid && self.FlagCertify && !self.FlagSign && !self.FlagEncryptCommunications && !self.FlagEncryptStorage,
+		"a primary key that certifies and does nothing else", "other flags")
+	signs, encrypts := 0, 0
+	for i := range e.Subkeys {
+		sub := &e.Subkeys[i]
+		sig, err := sub.LatestValidBindingSignature(now, nil)
+		if err != nil || sub.Revoked(sig, now) || sub.Expired(sig, now) {
+			continue // one of before a rotation
+		}
+		encrypting := sig.FlagEncryptCommunications || sig.FlagEncryptStorage
+		switch {
+		case sub.PublicKey.PubKeyAlgo == algorithmEdDSA && sig.FlagSign && !encrypting:
+			signs++
+		case sub.PublicKey.PubKeyAlgo == algorithmECDH && encrypting && !sig.FlagSign:
+			encrypts++
+		}
+	}
+	t.check(nil, signs > 0, "an EdDSA subkey that signs", "none")
+	t.check(nil, encrypts > 0, "an ECDH subkey that encrypts", "none")
+	t.on("T-5.4")
+	t.check(nil, !slices.ContainsFunc(self.PreferredCompression, func(c uint8) bool { return c != 0 }), "no compression but Uncompressed", fmt.Sprint(self.PreferredCompression))
+	t.check(nil, self.SEIPDv1 && self.SEIPDv2, "features SEIPD 1 and 2", fmt.Sprintf("%t and %t", self.SEIPDv1, self.SEIPDv2))
+}
+
+// sealed is a MESSAGE to the member itself, sealed by a recipe.
+func (c *conn) sealed(text string, r recipe) []byte {
+	return c.t.seal(message(c.user.name, randomBytes(16), []byte(text)), r)
+}
+
+func checkSealVersions(t *T) {
+	c := t.member()
+	padding := pgpPacket(tagPadding, randomBytes(50))
+	marker := pgpPacket(tagMarker, []byte("PGP"))
+	around := func(before, behind []byte) func([]byte) []byte {
+		return func(l []byte) []byte { return slices.Concat(before, l, behind) }
+	}
+	named := func(l []byte) []byte { // the same content under a name, a date and another format
+		body := append([]byte{'b', 4, 'n', 'a', 'm', 'e', 1, 2, 3, 4}, l[12:]...)
+		return pgpPacket(tagLiteral, body)
+	}
+	n := 0
+	for _, tt := range []struct {
+		clause, what string
+		r            recipe
+	}{
+		{"T-5.6", "SEIPD 1", recipe{}},
+		{"T-5.7", "SEIPD 2", recipe{aead: true}},
+		{"T-5.7", "SEIPD 2 in chunks of 64 bytes", recipe{aead: true, chunk: 64}},
+		{"T-5.6", "SEIPD 1 and a literal packet with name and date", recipe{inside: named}},
+		{"T-5.7", "SEIPD 2 and a literal packet with name and date", recipe{aead: true, inside: named}},
+		{"T-5.8", "a marker packet in front", recipe{before: marker}},
+		{"T-5.8", "a padding packet in front", recipe{aead: true, before: padding}},
+		{"T-5.8", "padding behind the literal packet", recipe{aead: true, inside: around(nil, padding)}},
+		{"T-5.8", "padding before the literal packet", recipe{aead: true, inside: around(padding, nil)}},
+		{"T-5.8", "a marker before the literal packet", recipe{inside: around(marker, nil)}},
+		{"T-5.11", "chunks of 256 KiB", recipe{aead: true, chunk: 256 << 10}},
+		{"T-5.13", "8 session keys", recipe{keys: 8}},
+		{"T-5.13", "8 session keys of version 6", recipe{aead: true, keys: 8}},
+	} {
+		t.on(tt.clause)
+		p := c.exchange(reqForward, t.forward(true, c.sealed(fmt.Sprint(n), tt.r)))
+		if !c.want(p, "MESSAGE sealed with "+tt.what, ok) {
+			continue
+		}
+		answer, err := unpack(p.body.get("resp").bytes())
+		if err != nil || answerCode(answer) != ok {
+			t.wrong(c, "MESSAGE sealed with "+tt.what+" to be stored", fmt.Sprintf("resp % x", p.body.get("resp").bytes()))
+			continue
+		}
+		c.wantTexts("sealed with "+tt.what, fmt.Sprint(n))
+		n++
+	}
+}
+
+func checkSealRefused(t *T) {
+	c := t.member()
+	flip := func(r recipe, fromEnd int) []byte {
+		b := c.sealed("flipped", r)
+		b[len(b)-fromEnd] ^= 1
+		return b
+	}
+	signature := pgpPacket(tagSignature, append([]byte{4, 0, 22, 8, 0, 0, 0, 0, 1, 2, 0, 1, 1, 0, 1}, 1))
+	with := func(r recipe) []byte { return c.sealed("refused", r) }
+	inside := func(f func([]byte) []byte) recipe { return recipe{inside: f} }
+	second := literal(message(c.user.name, randomBytes(16), []byte("second")))
+	// A session key that no packet hands over: none in front.
+	plain := message(c.user.name, randomBytes(16), []byte("plain"))
+	whole := with(recipe{})
+	for _, tt := range []struct {
+		clause, what string
+		b            []byte
+	}{
+		{"T-5.9", "a compressed packet inside", with(inside(compress))},
+		{"T-5.9", "a compressed packet inside SEIPD 2", with(recipe{aead: true, inside: compress})},
+		{"T-5.10", "a signature packet behind the literal one", with(inside(func(l []byte) []byte { return slices.Concat(l, signature) }))},
+		{"T-5.10", "a signature packet before the literal one", with(inside(func(l []byte) []byte { return slices.Concat(signature, l) }))},
+		{"T-5.11", "chunks of 512 KiB", with(recipe{aead: true, chunk: 512 << 10})},
+		{"T-5.11", "chunks of 4 MiB", with(recipe{aead: true, chunk: 4 << 20})},
+		{"T-5.12", "a session key by password besides", with(recipe{password: true})},
+		{"T-5.12", "a session key by password besides, SEIPD 2", with(recipe{aead: true, password: true})},
+		{"T-5.13", "9 session keys", with(recipe{keys: 9})},
+		{"T-5.13", "100 session keys", with(recipe{aead: true, keys: 100})},
+		{"T-5.14", "a version 6 session key and SEIPD 1", with(recipe{crossed: true, aeadKey: true})},
+		{"T-5.14", "a version 3 session key and SEIPD 2", with(recipe{crossed: true, aead: true})},
+		{"T-5.15", "a byte of the MDC flipped", flip(recipe{}, 1)},
+		{"T-5.15", "a byte of the text flipped, SEIPD 1", flip(recipe{}, 40)},
+		{"T-5.15", "a byte of the last tag flipped, SEIPD 2", flip(recipe{aead: true}, 1)},
+		{"T-5.15", "a byte of the text flipped, SEIPD 2", flip(recipe{aead: true}, 40)},
+		{"T-5.15", "the end cut off", whole[:len(whole)-1]},
+		{"T-5.15", "no encryption at all", literal(plain)},
+		{"T-5.15", "the session key alone", whole[:bytes.LastIndex(whole, []byte{0xd2, 0xff})]},
+		{"T-5.16", "a literal packet behind the message", with(recipe{behind: literal([]byte("x"))})},
+		{"T-5.16", "bytes behind the message", with(recipe{behind: []byte{0}})},
+		{"T-5.16", "the message twice", slices.Concat(whole, whole)},
+		{"T-5.16", "two literal packets", with(inside(func(l []byte) []byte { return slices.Concat(l, second) }))},
+		{"T-5.16", "no literal packet", with(inside(func([]byte) []byte { return nil }))},
+	} {
+		t.on(tt.clause)
+		c.wantRefused("a message with "+tt.what, tt.b)
+		c.quiet("nothing stored of a message with " + tt.what)
+	}
+}
+
+func checkSealForeign(t *T) {
+	c := t.member()
+	entity := t.newEntity()
+	t.on("T-5.19")
+	for _, aead := range []bool{false, true} {
+		sealed := c.sealed("foreign", recipe{to: entity.Subkeys[0].PublicKey, aead: aead})
+		c.wantAnswer("a message sealed to another key", sealed, errCannotOpen)
+	}
+	c.quiet("nothing stored")
+}

@@ -1,0 +1,129 @@
+package conform
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A Level is how much a clause obliges.
+type Level string
+
+// The levels.
+const (
+	Must   Level = "must"
+	Should Level = "should"
+)
+
+// A Side is whom a clause obliges.
+type Side string
+
+// The sides. Both is a node as well as a client.
+const (
+	NodeSide   Side = "node"
+	ClientSide Side = "client"
+	Both       Side = "both"
+)
+
+// A Source is where a clause comes from.
+type Source string
+
+// The sources.
+const (
+	Seed  Source = "seed"  // version 1.0.0 as first published
+	Draft Source = "draft" // the protocol's later public drafts
+	Ours  Source = "ours"  // this project's completion
+)
+
+// A Clause is one sentence of the specification that obliges somebody.
+type Clause struct {
+	ID     string // T-SECTION.NUMBER, stable for ever
+	Level  Level
+	Side   Side
+	Source Source
+	Text   string
+	// Untested says why no scenario checks it; empty where one does.
+	Untested string
+}
+
+// Why a clause has no scenario.
+const (
+	ofClients  = "obliges clients; this suite is the client"
+	inside     = "happens inside the node: nothing that a guest can see tells it"
+	takesDays  = "shows only after days"
+	needsPeer  = "needs a second node that the tested one can reach and trusts the certificate of"
+	needsLoad  = "needs a load or a fault that a guest must not cause"
+	needsStop  = "needs the node to stop, which is more than a guest may ask for"
+	statistics = "shows only in statistics of times, which a loaded machine falsifies"
+	unspoken   = "the drafts' form is not in this suite yet"
+)
+
+// Clauses returns all clauses, in the order of the specification.
+func Clauses() []Clause {
+	return slices.Concat(
+		transportClauses, packetClauses, exchangeClauses, accountClauses, messageClauses, nodeClauses, errorClauses, otherClauses,
+	)
+}
+
+var sections = map[string]string{
+	"1": "Transport", "2": "Packets", "3": "Requests and responses", "4": "Bodies", "5": "Node to node",
+	"6": "Errors", "7": "What a client does besides", "8": "End to end", "9": "The later drafts",
+}
+
+const pageHead = `# Conformance
+
+Every sentence of [protocol.md](protocol.md) that obliges a node or a client is a clause here, in
+other words and with an id that stays. The section of a clause is the number before the dot.
+` + "`tipt conform`" + ` checks a running node against them from outside; below each clause stand
+the scenarios that do, or why none can.
+
+The source of a clause is the protocol as first published (*seed*), its later public drafts
+(*draft*), or what this project decided where both are silent (*ours*).
+
+This page is generated from package conform: after a change there, run
+
+    go test ./conform -run TestPage -update
+
+`
+
+// Page returns docs/conformance.md.
+func Page() string {
+	checkedBy := make(map[string][]string)
+	for _, s := range scenarios() {
+		for _, id := range s.clauses {
+			checkedBy[id] = append(checkedBy[id], s.name)
+		}
+	}
+	for _, u := range always {
+		checkedBy[u] = append(checkedBy[u], everyPacket)
+	}
+	clauses := Clauses()
+	tested := 0
+	for _, c := range clauses {
+		if c.Untested == "" {
+			tested++
+		}
+	}
+	var page strings.Builder
+	page.WriteString(pageHead)
+	fmt.Fprintf(&page, "%d clauses, %d of them checked by %d scenarios.\n", len(clauses), tested, len(scenarios()))
+	section := ""
+	for _, c := range clauses {
+		if s := c.section(); s != section {
+			section = s
+			fmt.Fprintf(&page, "\n## %s. %s\n\n", s, sections[s])
+		}
+		fmt.Fprintf(&page, "- **%s** (%s, %s, %s) %s", c.ID, c.Level, c.Side, c.Source, c.Text)
+		if c.Untested != "" {
+			fmt.Fprintf(&page, " *Not tested: %s.*\n", c.Untested)
+		} else {
+			fmt.Fprintf(&page, " `%s`\n", strings.Join(checkedBy[c.ID], "` `"))
+		}
+	}
+	return page.String()
+}
+
+func (c Clause) section() string {
+	section, _, _ := strings.Cut(strings.TrimPrefix(c.ID, "T-"), ".")
+	return section
+}

@@ -1,0 +1,11 @@
+package conform
+
+var errorClauses = []Clause{
+	{"T-6.1", Must, NodeSide, Ours, "`err` is a map of `code`, `msg` of at most 255 bytes and `wait` of at most 32 bits.", ""},
+	{"T-6.2", Must, NodeSide, Ours, "`code` is one of CNNodeResponseError.", ""},
+	{"T-6.3", Must, NodeSide, Ours, "A client's `err` may have any `code` of its type, with `msg` and `wait`.", ""},
+	{"T-6.4", Must, NodeSide, Ours, "A client's `err` of a wrong form is a malformed RESPONSE.", ""},
+	{"T-6.5", Must, NodeSide, Ours, "A destination's error is one of CNNodeForwardError.", ""},
+	{"T-6.6", Must, NodeSide, Ours, "OUTBOX_FULL, MAILBOX_FULL and INTERNAL are said when they are so.", needsLoad},
+	{"T-6.7", Must, ClientSide, Ours, "A client takes an unlisted code as a failure of unknown reason.", ofClients},
+}

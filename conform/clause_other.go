@@ -1,0 +1,21 @@
+package conform
+
+// Sections 7 to 9.
+var otherClauses = []Clause{
+	{"T-7.1", Must, ClientSide, Ours, "A client reconnects with exponential back-off and full jitter, 1 s to 5 min.", ofClients},
+	{"T-7.2", Must, ClientSide, Ours, "It does not reconnect by itself after 4001 or 4002.", ofClients},
+	{"T-7.3", Must, ClientSide, Ours, "It takes a connection as lost when a PING, or the GET_INFO in its place, has no answer within 30 s.", ofClients},
+	{"T-7.4", Must, ClientSide, Ours, "It honours `Retry-After`, GOING_AWAY and `wait`.", ofClients},
+	{"T-7.5", Must, ClientSide, Ours, "It signs in by token.", ofClients},
+	{"T-7.6", Must, ClientSide, Ours, "It resends what got no response, with the same `mid` and `ref`.", ofClients},
+	{"T-7.7", Must, ClientSide, Ours, "It reports as failed what was in flight at a second close with 1009 or 1002.", ofClients},
+	{"T-7.8", Must, ClientSide, Ours, "It warns when a node's primary key changes, unless the old one certified the new.", ofClients},
+	{"T-8.1", Must, NodeSide, Ours, "A node delivers whatever bytes `msg` has.", ""},
+	{"T-8.2", Must, ClientSide, Ours, "Clients put a TEXT or a SEALED into `msg`, and a SEALED whenever the recipient has a certificate.", ofClients},
+	{"T-8.3", Must, ClientSide, Ours, "A message is shown as signed only when its intended recipient is this client's certificate and its signer the one kept for `from`.", ofClients},
+	{"T-8.4", Must, ClientSide, Ours, "A `msg` of another form is shown as what it is, never dropped.", ofClients},
+	{"T-9.1", Must, NodeSide, Draft, "A HANDSHAKE with `ver` in its body alone chooses the drafts' form, and is answered in it.", unspoken},
+	{"T-9.2", Must, NodeSide, Draft, "In the drafts' form packets have no `ver`, GET_NODE_KEY is 0x20, FORWARD 0x21, and `err` is the bare code.", unspoken},
+	{"T-9.3", Must, NodeSide, Ours, "Until a HANDSHAKE is taken a node answers in the seed's form.", unspoken},
+	{"T-9.4", Must, NodeSide, Ours, "The form is fixed for a connection by its HANDSHAKE.", unspoken},
+}

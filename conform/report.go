@@ -1,0 +1,270 @@
+package conform
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Status is what came of a clause.
+type Status string
+
+// The statuses.
+const (
+	Passed    Status = "passed"
+	Failed    Status = "failed"
+	NotTested Status = "not tested"
+)
+
+// A Result is what came of one clause.
+type Result struct {
+	Clause   Clause
+	Status   Status
+	Why      string // it was not tested
+	Findings []Finding
+}
+
+// A Report is what came of a run.
+type Report struct {
+	Node, Software string
+	Took           time.Duration
+	Results        []Result
+	Blocked        []string // scenarios that could not set their stage, and why
+	Left           int      // accounts that could not be deleted
+}
+
+// report puts together what the scenarios found.
+func (s *suite) report(ran []*T, took time.Duration) *Report {
+	r := &Report{Node: s.node, Software: s.software, Took: took, Left: int(s.left.Load())}
+	reached := make(map[string]bool)
+	why := make(map[string]string)
+	findings := make(map[string][]Finding)
+	for _, t := range ran {
+		if t.blocked != "" {
+			r.Blocked = append(r.Blocked, t.scenario.name+": "+t.blocked)
+		}
+		for id := range t.reached {
+			reached[id] = true
+		}
+		for _, f := range t.findings {
+			findings[f.Clause] = append(findings[f.Clause], f)
+		}
+		for _, id := range t.scenario.clauses {
+			switch {
+			case t.skipped != "":
+				why[id] = t.skipped
+			case t.blocked != "":
+				why[id] = "the scenario could not be set up: " + t.blocked
+			case why[id] == "":
+				why[id] = "the scenario ended before it came to this"
+			}
+		}
+	}
+	for _, id := range always {
+		reached[id] = true
+	}
+	for _, c := range Clauses() {
+		result := Result{Clause: c, Status: NotTested, Why: c.Untested, Findings: findings[c.ID]}
+		switch {
+		case len(result.Findings) > 0:
+			result.Status, result.Why = Failed, ""
+		case reached[c.ID]:
+			result.Status, result.Why = Passed, ""
+		case c.Untested == "" && why[c.ID] == "": // not among those chosen
+			continue
+		case c.Untested == "":
+			result.Why = why[c.ID]
+		case s.only != nil:
+			continue
+		}
+		r.Results = append(r.Results, result)
+	}
+	return r
+}
+
+// Count returns how many clauses have that status.
+func (r *Report) Count(status Status) int {
+	n := 0
+	for _, result := range r.Results {
+		if result.Status == status {
+			n++
+		}
+	}
+	return n
+}
+
+// Broken reports whether a clause of that level failed.
+func (r *Report) Broken(level Level) bool {
+	return slices.ContainsFunc(r.Results, func(result Result) bool {
+		return result.Status == Failed && result.Clause.Level == level
+	})
+}
+
+// shownFindings is how many findings of one clause are printed.
+const shownFindings = 3
+
+// WriteText prints the report for people.
+func (r *Report) WriteText(w io.Writer) error {
+	var text strings.Builder
+	for _, result := range r.Results {
+		if result.Status == Failed {
+			result.writeText(&text)
+		}
+	}
+	reasons := make(map[string][]string)
+	var order []string
+	for _, result := range r.Results {
+		if result.Status == NotTested {
+			if reasons[result.Why] == nil {
+				order = append(order, result.Why)
+			}
+			reasons[result.Why] = append(reasons[result.Why], result.Clause.ID)
+		}
+	}
+	for _, why := range order {
+		fmt.Fprintf(&text, "not tested: %s\n    %s\n", why, strings.Join(reasons[why], " "))
+	}
+	for _, blocked := range r.Blocked {
+		fmt.Fprintf(&text, "could not be set up: %s\n", blocked)
+	}
+	if r.Left > 0 {
+		fmt.Fprintf(&text, "%d accounts could not be deleted\n", r.Left)
+	}
+	fmt.Fprintf(&text, "%s (%s): %d clauses passed, %d failed, %d not tested, in %.1f s\n",
+		r.Node, r.Software, r.Count(Passed), r.Count(Failed), r.Count(NotTested), r.Took.Seconds())
+	_, err := io.WriteString(w, text.String())
+	return err
+}
+
+func (result Result) writeText(text *strings.Builder) {
+	fmt.Fprintf(text, "FAIL %s (%s, %s) %s\n", result.Clause.ID, result.Clause.Level, result.Clause.Source, result.Clause.Text)
+	for i, f := range result.Findings {
+		if i == shownFindings {
+			fmt.Fprintf(text, "  and %d times more\n", len(result.Findings)-i)
+			break
+		}
+		fmt.Fprintf(text, "  in scenario %s\n  expected: %s\n  got:      %s\n", f.Scenario, f.Want, f.Got)
+		for _, c := range f.Crossed {
+			fmt.Fprintf(text, "    %s\n", c.title())
+			if c.What == "packet" {
+				for line := range strings.Lines(annotate(c.Bytes)) {
+					text.WriteString("      " + line)
+				}
+			} else if len(c.Bytes) > 0 {
+				fmt.Fprintf(text, "      % x\n", c.Bytes[:min(len(c.Bytes), shownBytes)])
+			}
+		}
+	}
+	text.WriteString("\n")
+}
+
+func (c Crossing) title() string {
+	verb := "received"
+	if c.Sent {
+		verb = "sent"
+	}
+	return fmt.Sprintf("%s a %s of %d bytes after %d ms", verb, c.What, c.Size, c.At.Milliseconds())
+}
+
+type jsonFinding struct {
+	Scenario string         `json:"scenario"`
+	Want     string         `json:"expected"`
+	Got      string         `json:"got"`
+	Crossed  []jsonCrossing `json:"crossed,omitempty"`
+}
+
+type jsonCrossing struct {
+	At   int64  `json:"ms"`
+	Sent bool   `json:"sent"`
+	What string `json:"what"`
+	Size int    `json:"size"`
+	Hex  string `json:"hex,omitempty"`
+}
+
+type jsonResult struct {
+	ID       string        `json:"id"`
+	Level    Level         `json:"level"`
+	Side     Side          `json:"side"`
+	Source   Source        `json:"source"`
+	Text     string        `json:"text"`
+	Status   Status        `json:"status"`
+	Why      string        `json:"why,omitempty"`
+	Findings []jsonFinding `json:"findings,omitempty"`
+}
+
+// WriteJSON prints the report for programs.
+func (r *Report) WriteJSON(w io.Writer) error {
+	all := struct {
+		Node     string       `json:"node"`
+		Software string       `json:"software"`
+		Took     float64      `json:"seconds"`
+		Blocked  []string     `json:"blocked,omitempty"`
+		Left     int          `json:"accounts_left"`
+		Clauses  []jsonResult `json:"clauses"`
+	}{r.Node, r.Software, r.Took.Seconds(), r.Blocked, r.Left, nil}
+	for _, result := range r.Results {
+		c := result.Clause
+		j := jsonResult{ID: c.ID, Level: c.Level, Side: c.Side, Source: c.Source, Text: c.Text, Status: result.Status, Why: result.Why}
+		for _, f := range result.Findings {
+			found := jsonFinding{Scenario: f.Scenario, Want: f.Want, Got: f.Got}
+			for _, x := range f.Crossed {
+				found.Crossed = append(found.Crossed, jsonCrossing{x.At.Milliseconds(), x.Sent, x.What, x.Size, hex.EncodeToString(x.Bytes)})
+			}
+			j.Findings = append(j.Findings, found)
+		}
+		all.Clauses = append(all.Clauses, j)
+	}
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(all)
+}
+
+// WriteJUnit prints the report as CI systems read it.
+func (r *Report) WriteJUnit(w io.Writer) error {
+	type message struct {
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+	type testCase struct {
+		Class   string   `xml:"classname,attr"`
+		Name    string   `xml:"name,attr"`
+		Failure *message `xml:"failure,omitempty"`
+		Skipped *message `xml:"skipped,omitempty"`
+	}
+	all := struct {
+		XMLName  xml.Name   `xml:"testsuite"`
+		Name     string     `xml:"name,attr"`
+		Tests    int        `xml:"tests,attr"`
+		Failures int        `xml:"failures,attr"`
+		Skipped  int        `xml:"skipped,attr"`
+		Time     string     `xml:"time,attr"`
+		Cases    []testCase `xml:"testcase"`
+	}{
+		Name: r.Node, Tests: len(r.Results), Failures: r.Count(Failed), Skipped: r.Count(NotTested),
+		Time: fmt.Sprintf("%.3f", r.Took.Seconds()),
+	}
+	for _, result := range r.Results {
+		c := testCase{Class: "section " + result.Clause.section(), Name: result.Clause.ID + " " + result.Clause.Text}
+		switch result.Status {
+		case Failed:
+			var text strings.Builder
+			result.writeText(&text)
+			c.Failure = &message{result.Findings[0].Got, text.String()}
+		case NotTested:
+			c.Skipped = &message{Message: result.Why}
+		case Passed:
+		}
+		all.Cases = append(all.Cases, c)
+	}
+	if _, err := io.WriteString(w, xml.Header); err != nil {
+		return err
+	}
+	encoder := xml.NewEncoder(w)
+	encoder.Indent("", "  ")
+	return encoder.Encode(all)
+}

@@ -1,0 +1,225 @@
+package conform
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// atOnce is how many scenarios run side by side; most of them wait most of the time.
+const atOnce = 12
+
+// Options say which node is tested and how.
+type Options struct {
+	URL        string         // wss://NODE[:PORT]/PATH
+	Connect    string         // HOST:PORT to dial instead; empty for that of URL
+	Roots      *x509.CertPool // nil for the machine's
+	UserPrefix string         // of the names of the accounts made
+	Invites    []string       // for nodes that register by invitation
+	Only       string         // regular expression that a clause's id or scenario's name matches as a whole; empty for all
+	Slow       bool           // also what takes minutes
+	Admin      string         // shell command that is run with "maintenance on", "maintenance off", "invite new", "user disable NAME"
+}
+
+// A suite is one run.
+type suite struct {
+	// Static after construction, but for the node's answers, which begin sets before any
+	// scenario runs.
+	Options
+	host, address string
+	run           string // tells this run's accounts from those of others
+	only          *regexp.Regexp
+	node          string
+	software      string
+	registration  int64 // 0 open, 1 by invitation, 2 closed
+	key           *nodeKey
+
+	names atomic.Int64
+	left  atomic.Int64 // accounts that could not be deleted
+
+	mu      sync.Mutex // guards the following fields
+	invites []string   // not used yet
+}
+
+// scenarios are all of them.
+func scenarios() []scenario {
+	return slices.Concat(
+		transportScenarios(), packetScenarios(), exchangeScenarios(), orderScenarios(), nameScenarios(), accountScenarios(),
+		deviceScenarios(), forwardScenarios(), deliverScenarios(), mailboxScenarios(), sealScenarios(), insideScenarios(), peerScenarios(),
+		operatorScenarios(), slowScenarios(),
+	)
+}
+
+// Run tests a node. An error says that the node could not be used at all.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	s, err := newSuite(o)
+	if err != nil {
+		return nil, err
+	}
+	started := time.Now()
+	if err := s.begin(ctx); err != nil {
+		return nil, fmt.Errorf("use the node: %w", err)
+	}
+	var chosen []scenario
+	for _, sc := range scenarios() {
+		if s.chosen(sc) {
+			chosen = append(chosen, sc)
+		}
+	}
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("no clause and no scenario matches %q", o.Only)
+	}
+	ran := make([]*T, len(chosen))
+	var group sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for i, sc := range chosen {
+		if sc.alone {
+			continue
+		}
+		if sc.slow { // beside the others: it only waits
+			group.Go(func() { ran[i] = s.play(ctx, sc) })
+			continue
+		}
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			ran[i] = s.play(ctx, sc)
+		})
+	}
+	group.Wait()
+	for i, sc := range chosen {
+		if sc.alone {
+			ran[i] = s.play(ctx, sc)
+		}
+	}
+	return s.report(ran, time.Since(started)), ctx.Err()
+}
+
+func newSuite(o Options) (*suite, error) {
+	u, err := url.Parse(o.URL)
+	if err != nil || u.Scheme != "wss" || u.Hostname() == "" {
+		return nil, fmt.Errorf("%q is no wss://NODE[:PORT]/ws", o.URL)
+	}
+	s := &suite{
+		Options: o, host: u.Hostname(), address: o.Connect, invites: slices.Clone(o.Invites),
+		run: strings.ToLower(rand.Text()[:6]),
+	}
+	if s.UserPrefix == "" {
+		s.UserPrefix = "conform-"
+	}
+	if s.address == "" {
+		port := u.Port()
+		if port == "" {
+			port = "443"
+		}
+		s.address = net.JoinHostPort(s.host, port)
+	}
+	if o.Only != "" {
+		if s.only, err = regexp.Compile("^(?:" + o.Only + ")$"); err != nil {
+			return nil, fmt.Errorf("read the pattern: %w", err)
+		}
+	}
+	return s, nil
+}
+
+func (s *suite) chosen(sc scenario) bool {
+	return s.only == nil || s.only.MatchString(sc.name) || slices.ContainsFunc(sc.clauses, s.only.MatchString)
+}
+
+// begin shows that the node can be used, and learns what it says about itself.
+func (s *suite) begin(ctx context.Context) error {
+	t := s.newT(ctx, scenario{name: "begin"})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer t.close()
+		c := t.greeted()
+		info := c.wantOK(c.exchange(reqGetInfo, nil)).body
+		s.node, s.software, s.registration = info.get("node").str(), info.get("soft").str(), info.get("reg").num()
+	}()
+	<-done
+	switch {
+	case t.blocked != "":
+		return errors.New(t.blocked)
+	case t.skipped != "":
+		return errors.New(t.skipped)
+	case s.node == "":
+		return errors.New("it does not say its name")
+	}
+	key, err := s.fetchKey(ctx)
+	if err != nil {
+		return fmt.Errorf("its OpenPGP key: %w", err)
+	}
+	s.key = key
+	return nil
+}
+
+func (s *suite) newT(ctx context.Context, sc scenario) *T {
+	return &T{s: s, scenario: sc, ctx: ctx, reached: make(map[string]bool)}
+}
+
+// limit is how long a scenario may take.
+func (sc scenario) limit() time.Duration {
+	if sc.slow {
+		return 15 * time.Minute
+	}
+	return 3 * time.Minute
+}
+
+// play carries a scenario out.
+func (s *suite) play(ctx context.Context, sc scenario) *T {
+	ctx, cancel := context.WithTimeout(ctx, sc.limit())
+	defer cancel()
+	t := s.newT(ctx, sc)
+	switch {
+	case sc.admin && s.Admin == "":
+		t.skipped = "needs the operator's help: give --admin"
+		return t
+	case sc.slow && !s.Slow:
+		t.skipped = "takes minutes: give --slow"
+		return t
+	}
+	done := make(chan struct{})
+	go func() { // a goroutine, so that a method of T can end it
+		defer close(done)
+		sc.run(t)
+	}()
+	<-done
+	t.close()
+	t.leave()
+	return t
+}
+
+// operator has the operator's command do something and returns what it prints.
+func (s *suite) operator(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", s.Admin + ` "$@"`, "admin"}, args...)...)
+	out, err := cmd.Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			return "", fmt.Errorf("%s %v: %w: %s", s.Admin, args, err, exit.Stderr)
+		}
+		return "", fmt.Errorf("%s %v: %w", s.Admin, args, err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// operator has the operator do something, or ends the scenario.
+func (t *T) operator(args ...string) string {
+	out, err := t.s.operator(t.ctx, args...)
+	if err != nil {
+		t.skip("the operator's command failed: " + err.Error())
+	}
+	return out
+}

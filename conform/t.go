@@ -1,0 +1,160 @@
+package conform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+)
+
+// shownCrossings is how much of a connection is in a finding.
+const shownCrossings = 8
+
+// A Finding is a clause that a node broke, as a scenario saw it.
+type Finding struct {
+	Clause   string
+	Scenario string
+	Want     string
+	Got      string
+	Crossed  []Crossing // on the connection where it showed
+}
+
+// A scenario is a conversation that checks clauses.
+type scenario struct {
+	name    string
+	clauses []string
+	run     func(*T)
+	slow    bool // takes minutes
+	admin   bool // needs the operator's help
+	alone   bool // disturbs the others
+}
+
+// A T is a scenario while it runs. Its methods are for the scenario's goroutine, except those that
+// say otherwise. A method that cannot go on ends the scenario.
+type T struct {
+	// Static after construction.
+	s        *suite
+	scenario scenario
+	ctx      context.Context
+
+	// Owned by the scenario.
+	clause string // what is being checked; empty while the stage is set
+	users  []*user
+	conns  []*conn
+
+	mu       sync.Mutex // guards the following fields
+	reached  map[string]bool
+	findings []Finding
+	skipped  string // why it could not be carried out
+	blocked  string // what went wrong while the stage was set
+}
+
+// on says which clause is checked from here on.
+func (t *T) on(clause string) {
+	if !slices.Contains(t.scenario.clauses, clause) {
+		panic("conform: scenario " + t.scenario.name + " does not declare " + clause)
+	}
+	t.clause = clause
+	t.mu.Lock()
+	t.reached[clause] = true
+	t.mu.Unlock()
+}
+
+// wrong records that the clause being checked is broken, as c shows; c may be nil.
+func (t *T) wrong(c *conn, want, got string) {
+	t.mu.Lock()
+	if t.clause == "" {
+		if t.blocked == "" {
+			t.blocked = fmt.Sprintf("wanted %s, got %s", want, got)
+		}
+		t.mu.Unlock()
+		return
+	}
+	t.mu.Unlock()
+	t.add(c, t.clause, want, got)
+}
+
+// fatal is wrong, and the end of the scenario.
+func (t *T) fatal(c *conn, want, got string) {
+	t.wrong(c, want, got)
+	runtime.Goexit()
+}
+
+// always records a fault against a clause that is checked at all times. Any goroutine may call it.
+func (t *T) always(c *conn, clause, got string) {
+	t.add(c, clause, "what the clause says", got)
+}
+
+func (t *T) add(c *conn, clause, want, got string) {
+	f := Finding{Clause: clause, Scenario: t.scenario.name, Want: want, Got: got}
+	if c != nil {
+		f.Crossed = c.transcript(shownCrossings)
+	}
+	t.mu.Lock()
+	t.findings = append(t.findings, f)
+	t.mu.Unlock()
+}
+
+// skip ends the scenario because it cannot be carried out here.
+func (t *T) skip(why string) {
+	t.mu.Lock()
+	t.skipped = why
+	t.mu.Unlock()
+	runtime.Goexit()
+}
+
+// giveUp ends the scenario when the run is interrupted.
+func (t *T) giveUp() { t.skip("the run was interrupted") }
+
+// check records a fault unless that holds.
+func (t *T) check(c *conn, holds bool, want, got string) {
+	if !holds {
+		t.wrong(c, want, got)
+	}
+}
+
+// dial opens a connection on which nothing has been said.
+func (t *T) dial() *conn { return t.dialWith(dialOptions{}) }
+
+func (t *T) dialWith(o dialOptions) *conn {
+	secure, r, response, err := t.s.upgrade(t.ctx, o)
+	if err != nil {
+		var refused *upgradeError
+		if errors.As(err, &refused) && refused.response.StatusCode == 503 {
+			t.skip("the node took no further connection: 503")
+		}
+		t.fatal(nil, "a connection", err.Error())
+	}
+	c := newConn(t, len(t.conns), secure, r, response)
+	t.conns = append(t.conns, c)
+	return c
+}
+
+// greeted opens a connection and makes the HANDSHAKE.
+func (t *T) greeted() *conn {
+	c := t.dial()
+	c.wantOK(c.exchange(reqHandshake, nil))
+	return c
+}
+
+// close ends what the scenario left open and deletes its accounts.
+func (t *T) close() {
+	for _, c := range t.conns {
+		c.hang()
+	}
+	t.conns = nil
+}
+
+// pause waits, for what is only to be seen by time going by.
+func (t *T) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.ctx.Done():
+		t.giveUp()
+	}
+}
