@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
-	"github.com/tipt/tipt-go/internal/fault"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -20,26 +19,35 @@ type Waiting struct {
 	Entries int           `json:"entries"`
 	Bytes   int64         `json:"bytes"`
 	Held    bool          `json:"held"`
-	// Next is when it is tried again, and Reason why it is not now; zero and empty
-	// while it is being sent.
+	// Next is when it is tried again, and Reason why it was not delivered; zero and empty
+	// while it is being sent for the first time.
 	Next   time.Time `json:"next,omitzero"`
 	Reason string    `json:"reason"`
 }
 
-// List tells what waits, by node.
+// List tells what waits, and what is held, by node.
 func (o *Outbox) List() []Waiting {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	list := make([]Waiting, 0, len(o.nodes))
 	for _, d := range o.nodes {
+		if d.entries == 0 && !d.pause.Held {
+			continue
+		}
 		w := Waiting{
 			Node: d.name, Users: len(d.queues), Entries: d.entries, Bytes: d.bytes,
-			Held: d.state.Held, Next: d.state.Next, Reason: d.state.Reason,
+			Held: d.pause.Held, Next: d.pause.Next, Reason: d.pause.Reason,
 		}
 		for _, q := range d.queues {
-			if d.state.Attempts == 0 && q.reason != "" && (w.Next.IsZero() || q.until.Before(w.Next)) {
+			if !d.probing && q.reason != "" && (w.Next.IsZero() || q.until.Before(w.Next)) {
 				w.Next, w.Reason = q.until, q.reason
 			}
+		}
+		if time.Until(w.Next) <= 0 {
+			w.Next = time.Time{}
+		}
+		if w.Held && w.Reason == "" {
+			w.Reason = "held by the operator"
 		}
 		list = append(list, w)
 	}
@@ -53,7 +61,7 @@ var ErrNothingWaits = errors.New("nothing waits for that node")
 // Retry ends a destination's pauses and its hold, and tries at once.
 func (o *Outbox) Retry(ctx context.Context, node tipt.NodeName) error {
 	return o.change(ctx, node, func(d *destination) {
-		d.state = store.NodePause{Node: node}
+		d.pause, d.asked = store.NodePause{}, time.Time{}
 		o.endPausesLocked(d)
 	})
 }
@@ -61,79 +69,107 @@ func (o *Outbox) Retry(ctx context.Context, node tipt.NodeName) error {
 // Hold keeps what waits for a destination, and what comes for it, until Retry. Messages
 // still come back after five days.
 func (o *Outbox) Hold(ctx context.Context, node tipt.NodeName) error {
-	return o.change(ctx, node, func(d *destination) {
-		d.state.Node, d.state.Held, d.state.Reason = node, true, "held by the operator"
-	})
+	return o.change(ctx, node, func(d *destination) { d.pause.Held = true })
 }
 
-// change changes a destination's state, there and in the store.
+// change changes a destination's pause, there and in the store.
 func (o *Outbox) change(ctx context.Context, node tipt.NodeName, f func(*destination)) error {
+	if err := o.awaitLoad(ctx); err != nil {
+		return err
+	}
 	o.mu.Lock()
 	d := o.nodes[node]
-	if d == nil {
+	if d == nil || d.entries == 0 && !d.pause.Held {
 		o.mu.Unlock()
 		return fmt.Errorf("%s: %w", node, ErrNothingWaits)
 	}
 	f(d)
-	d.stored = d.state.Held || d.state.Attempts > 0
-	state := d.state
 	o.mu.Unlock()
-	if err := o.committer.Do(ctx, &store.PauseNode{Pause: state}); err != nil {
-		return fmt.Errorf("note the state of %s: %w", node, err)
-	}
-	return nil
+	return o.save(ctx, d)
 }
 
 // Drop gives everything that waits for a destination back to its senders, and
-// returns how much that was. What is on its way at this moment is left.
+// returns how much that was. What is on its way at this moment may still be delivered.
 func (o *Outbox) Drop(ctx context.Context, node tipt.NodeName) (dropped int, err error) {
+	if err := o.awaitLoad(ctx); err != nil {
+		return 0, err
+	}
 	o.mu.Lock()
 	d := o.nodes[node]
-	if d == nil {
+	if d == nil || d.entries == 0 {
 		o.mu.Unlock()
 		return 0, fmt.Errorf("%s: %w", node, ErrNothingWaits)
 	}
-	var idle []*queue
+	queues := make(map[*queue]int) // how much of each
 	for _, q := range d.queues {
-		if !q.busy {
-			q.busy = true // nobody else sends it meanwhile
-			idle = append(idle, q)
-		}
+		q.claims++
+		queues[q] = q.kept
 	}
 	o.mu.Unlock()
-	for _, q := range idle {
-		n, e := o.dropQueue(ctx, d, q)
+	for q, n := range queues {
+		if e := o.claim(ctx, q); e != nil {
+			err = errors.Join(err, e)
+			continue
+		}
+		n, e := o.giveBack(ctx, q, n, func(entry *store.OutboxEntry) (tipt.ErrorCode, bool) {
+			return o.code(entry, tipt.ErrNodeRefused), true
+		})
 		dropped += n
 		err = errors.Join(err, e)
-		o.mu.Lock()
-		q.busy = false
-		o.startLocked(d, q)
-		o.forgetLocked(d, q)
-		o.mu.Unlock()
 	}
 	return dropped, err
 }
 
-func (o *Outbox) dropQueue(ctx context.Context, d *destination, q *queue) (dropped int, err error) {
-	for {
-		o.mu.Lock()
-		left := q.entries
-		q.head = nil
+// claim takes a queue whose claims the caller has raised, when the message on its way, if
+// any, is done.
+func (o *Outbox) claim(ctx context.Context, q *queue) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for !o.takeLocked(q) {
+		if q.freed == nil {
+			q.freed = make(chan struct{})
+		}
+		freed := q.freed
 		o.mu.Unlock()
-		if left == 0 {
-			return dropped, nil
+		select {
+		case <-freed:
+		case <-ctx.Done():
 		}
-		entry, err := o.store.OutboxHead(ctx, d.name, q.user)
-		if err != nil {
-			return dropped, fmt.Errorf("read the outbox: %w", err)
+		o.mu.Lock()
+		if ctx.Err() != nil {
+			q.claims--
+			o.startLocked(q)
+			o.forgetLocked(q)
+			return fmt.Errorf("wait for a message on its way: %w", ctx.Err())
 		}
-		entry.Unknown = entry.Unknown || q.restart
-		q.restart = false
-		op := &store.RemoveOutbox{ID: entry.ID, Return: returnOf(&entry, codeReturn(&entry, tipt.ErrNodeRefused), fault.Now())}
-		if err := o.committer.Do(ctx, op); err != nil {
-			return dropped, fmt.Errorf("give a message back: %w", err)
-		}
-		o.removed(d, q, &entry, op)
-		dropped++
 	}
+	q.claims--
+	return nil
+}
+
+// giveBack gives the first messages of a queue, which is taken, back to their sender: at
+// most so many, and no further than due says. Then it lets go of the queue.
+func (o *Outbox) giveBack(ctx context.Context, q *queue, most int, due func(*store.OutboxEntry) (tipt.ErrorCode, bool)) (given int, err error) {
+	defer func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.freeLocked(q)
+	}()
+	for ; given < most; given++ {
+		entry, err := o.read(ctx, q)
+		if errors.Is(err, store.ErrNotFound) {
+			break // that was the last one
+		}
+		if err != nil {
+			return given, err
+		}
+		code, is := due(&entry)
+		if !is {
+			break
+		}
+		if err := o.take(ctx, q, &entry, &tipt.ReturnRequest{Code: code, HasCode: true}); err != nil {
+			return given, err
+		}
+	}
+	return given, nil
 }

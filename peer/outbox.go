@@ -2,9 +2,9 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -13,21 +13,12 @@ import (
 )
 
 const (
-	// maxSending is how many users' messages are on their way to one node at once.
-	maxSending = 64
-	// maxTrying bounds the messages on their way to all nodes that are well, and
-	// maxProbing those to nodes that failed last, so that however many of
-	// those there are, the others are not delayed.
-	maxTrying  = 1024
-	maxProbing = 256
-
-	minPause = 5 * time.Second
-	maxPause = time.Hour
-	// storePause is how long a queue rests when the store refuses to note what became of
-	// its message.
-	storePause = 30 * time.Second
-	// heardPause is how often a node that calls us is tried again because of that.
-	heardPause = time.Minute
+	// lookPause is how often the outbox looks for what has to come back although nobody
+	// tries to send it.
+	lookPause = time.Minute
+	// maxLoadedPause is the longest pause that is taken over from an earlier process,
+	// whose clock may have been wrong.
+	maxLoadedPause = maxRetryAfter
 )
 
 // OutboxOptions make an [Outbox].
@@ -52,56 +43,76 @@ type OutboxLimits struct {
 // An Outbox keeps FORWARDs with `wait` false until their destination has
 // answered, or for five days (section 4, FORWARD). The messages of one user
 // to one node are a queue: the next goes when the one before it is answered
-// or returned (section 3.3). A node that cannot be reached pauses all its queues, any other failure
-// pauses the queue alone, so that no node delays another and no user another.
+// or returned (section 3.3). A node that cannot be reached pauses all its queues, any
+// other failure pauses the queue alone, so that no node delays another and no user another.
 //
-// The entries are in the store; in memory is a queue's length and state.
+// The entries are in the store; in memory is a queue's length and state, and
+// the messages that are on their way.
 type Outbox struct {
 	store     store.Store
 	committer *store.Committer
 	o         OutboxOptions
 	log       *slog.Logger
 
-	trying, probing chan struct{} // tokens of sends under way
-	sends           sync.WaitGroup
+	loaded chan struct{}  // closed when Run has read the store, or failed to
+	sends  sync.WaitGroup // the goroutines that send
 
-	mu    sync.Mutex      // guards the following fields and all that hangs from them
-	alive context.Context // of Run; nil before it
-	ended bool
-	nodes map[tipt.NodeName]*destination
-	users map[store.UserID]*usage
+	mu      sync.Mutex      // guards the following fields and all that hangs from them
+	alive   context.Context // Run's from when it has read the store until it ends, else nil
+	unread  error           // why the store could not be read
+	nodes   map[tipt.NodeName]*destination
+	users   map[store.UserID]*usage
+	trying  pool // of queues whose last message, and node, did not fail
+	failing pool // of the others, so that they delay nobody
 }
 
-// A usage counts what waits.
+// A usage counts what waits, and what is being added.
 type usage struct {
 	entries int
 	bytes   int64
 }
 
-// A destination is a node to which something waits.
+// A destination is a node to which something waits, or that is paused.
 type destination struct {
 	usage
 	name    tipt.NodeName
 	queues  map[store.UserID]*queue
-	ready   []*queue // wait for one of maxSending places
-	sending int
-	state   store.NodePause // what is stored, zero when all is well
-	stored  bool            // state is in the store
-	timer   *time.Timer     // ends the pause
+	ready   []*queue // those that wait for one of maxSending places, in stage ready
+	sending int      // places taken
+
+	pause   store.NodePause // zero when all is well
+	probing bool            // it failed last: a single message finds out whether it is back
+	failed  time.Time       // when the last failure was counted
+	asked   time.Time       // it wants not to be tried before
 	heard   time.Time       // when a call of that node last ended a pause
+	alarm   alarm           // at the pause's end
+
+	saving sync.Mutex // held while pause is being stored; taken before mu
+	saved  bool       // the store may have a pause of it
 }
 
 // A queue is what one user has for one destination.
 type queue struct {
-	user    store.UserID
-	entries int                // in the store
-	pending int                // being added
-	head    *store.OutboxEntry // the first entry where it is at hand, else in the store
-	busy    bool               // it is sending, or in ready
-	restart bool               // its first entry may have been on its way when the process ended
-	until   time.Time          // pause of this queue alone
-	reason  string             // of that pause
-	timer   *time.Timer        // ends it
+	usage
+	user  store.UserID
+	to    *destination
+	kept  int  // entries in the store, as far as noted
+	adds  int  // calls of Add that are not done
+	gone  bool // forgotten; there may be another one of that user
+	stage stage
+
+	claims int           // of those who wait to take it: it begins no message
+	freed  chan struct{} // closed when it is not taken any more; nil when nobody waits
+
+	head   *store.OutboxEntry // the first entry, while Add starts the queue
+	unsure bool               // the first entry may have been sent by an earlier process, or unnoted by this one
+
+	// The pause of this queue alone. The store has it with the first entry.
+	until    time.Time
+	reason   string // of the last failure, "" when the first entry has not failed
+	attempts int    // failures of the first entry, as far as known
+	forgiven int    // those of them that a call of the node made up for
+	alarm    alarm  // at its end
 }
 
 // NewOutbox makes an outbox. It starts nothing.
@@ -111,36 +122,47 @@ func NewOutbox(s store.Store, c *store.Committer, o OutboxOptions) *Outbox {
 		committer: c,
 		o:         o,
 		log:       o.Logger,
-		trying:    make(chan struct{}, maxTrying),
-		probing:   make(chan struct{}, maxProbing),
+		loaded:    make(chan struct{}),
 		nodes:     make(map[tipt.NodeName]*destination),
 		users:     make(map[store.UserID]*usage),
+		trying:    pool{places: maxTrying, bytes: maxTryingBytes},
+		failing:   pool{places: maxFailing, bytes: maxFailingBytes},
 	}
 }
 
-// Run sends what waits until ctx is done, and returns when the last send has ended.
+// Run sends what waits until ctx is done, and returns when the last send has ended. Call it once.
 func (o *Outbox) Run(ctx context.Context) error {
 	err := o.load(ctx)
-	if ctx.Err() != nil {
-		return nil // it has nothing to end
-	}
-	if err != nil {
-		return err
-	}
 	o.mu.Lock()
-	o.alive = ctx
-	for _, d := range o.nodes {
-		o.resumeLocked(d)
+	if o.unread = err; err == nil {
+		o.alive = ctx
+		for _, d := range o.nodes {
+			for _, q := range d.queues {
+				o.startLocked(q)
+			}
+		}
 	}
 	o.mu.Unlock()
+	close(o.loaded)
+	if err != nil {
+		return fmt.Errorf("read the outbox: %w", err)
+	}
 
-	<-ctx.Done()
+	look := time.NewTicker(lookPause)
+	defer look.Stop()
+	for o.look(ctx); ctx.Err() == nil; {
+		select {
+		case <-look.C:
+			o.look(ctx)
+		case <-ctx.Done():
+		}
+	}
 	o.mu.Lock()
-	o.ended = true
+	o.alive = nil
 	for _, d := range o.nodes {
-		stop(d.timer)
+		d.alarm.stop()
 		for _, q := range d.queues {
-			stop(q.timer)
+			q.alarm.stop()
 		}
 	}
 	o.mu.Unlock()
@@ -148,94 +170,125 @@ func (o *Outbox) Run(ctx context.Context) error {
 	return nil
 }
 
-func stop(t *time.Timer) {
-	if t != nil {
-		t.Stop()
-	}
-}
-
 // load reads how long the queues are and which nodes are paused.
 func (o *Outbox) load(ctx context.Context) error {
-	lengths, err := o.store.OutboxQueues(ctx)
+	queues, err := o.store.OutboxQueues(ctx)
 	if err != nil {
-		return fmt.Errorf("read the outbox: %w", err)
+		return err
 	}
 	pauses, err := o.store.NodePauses(ctx)
 	if err != nil {
-		return fmt.Errorf("read the outbox: %w", err)
+		return err
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, l := range lengths {
-		d, q := o.queueLocked(l.Node, l.User)
-		o.countLocked(d, q, l.Entries, l.Bytes)
-		q.entries = l.Entries
-		q.until, q.reason = l.Next, l.Reason
-		q.restart = true
+	longest := time.Now().Add(maxLoadedPause)
+	for _, stored := range queues {
+		q := o.queueLocked(stored.Node, stored.User)
+		o.countLocked(q, stored.Entries, stored.Bytes)
+		q.kept = stored.Entries
+		q.until, q.reason = earlier(stored.Next, longest), stored.Reason
+		q.unsure = true
 	}
 	for _, p := range pauses {
 		d := o.destinationLocked(p.Node)
-		d.state, d.stored = p, true
+		d.pause, d.probing, d.saved = p, p.Attempts > 0, true
+		d.pause.Next = earlier(p.Next, longest)
 	}
 	return nil
 }
 
-// Add accepts an entry. It waits, as long as ctx lasts, for room in the committer's
-// queue alone; a refusal, such as OUTBOX_FULL, is a [*tipt.Error] given to done as well. Done
-// is called once, in the order of the calls, when the entry is on the disk
-// or is one that the outbox holds already; it must not block.
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// awaitLoad waits until the store has been read.
+func (o *Outbox) awaitLoad(ctx context.Context) error {
+	select {
+	case <-o.loaded:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.unread
+}
+
+// Add accepts an entry. It waits, as long as ctx lasts, until Run has read the store and there is
+// room in the committer's queue. When it returns nil, done is called once, in
+// the order of the calls, with nil when the entry is on the disk or the outbox
+// holds it already, else with the error; it must not block. A refusal, by Add or to
+// done, is a [*tipt.Error]: NODE_REFUSED or OUTBOX_FULL.
 func (o *Outbox) Add(ctx context.Context, e store.OutboxEntry, done func(error)) error {
+	if err := o.awaitLoad(ctx); err != nil {
+		return fmt.Errorf("add to the outbox: %w", err)
+	}
 	if !o.o.Policy.Allows(e.Node) {
-		done(&tipt.Error{Code: tipt.ErrNodeRefused, Message: fmt.Sprintf("%s is barred by this node's operator", e.Node)})
-		return nil
+		return &tipt.Error{Code: tipt.ErrNodeRefused, Message: fmt.Sprintf("%s is barred by this node's operator", e.Node)}
 	}
 	size := int64(len(e.Sealed))
 	o.mu.Lock()
-	d, q := o.queueLocked(e.Node, e.User)
-	full := o.fullLocked(d, q, size)
-	q.pending++
+	q := o.queueLocked(e.Node, e.User)
+	full := o.fullLocked(q, size)
+	q.adds++
 	if full == nil {
-		o.countLocked(d, q, 1, size)
+		o.countLocked(q, 1, size)
 	}
 	o.mu.Unlock()
-	notAdded := func() { // with mu held
-		if full == nil {
-			o.countLocked(d, q, -1, -size)
-		}
-		o.forgetLocked(d, q)
-	}
 
+	// A resend of what is held is answered also when nothing more is taken.
 	op := &store.AddOutbox{Entry: e, OnlyDuplicate: full != nil}
-	err := o.committer.Submit(ctx, func(err error) {
+	finish := func(err error) error {
 		o.mu.Lock()
-		q.pending--
-		if err == nil && full == nil && !op.Duplicate {
+		defer o.mu.Unlock()
+		q.adds--
+		switch {
+		case err == nil && full == nil && !op.Duplicate:
 			op.Entry.ID = op.ID
-			if q.entries++; q.entries == 1 && !q.busy {
-				q.head = &op.Entry
-			}
-			o.startLocked(d, q)
-		} else {
-			notAdded()
-		}
-		o.mu.Unlock()
-		if err == nil && full != nil && !op.Duplicate {
+			o.addedLocked(q, &op.Entry)
+			return nil
+		case full == nil:
+			o.countLocked(q, -1, -size)
+		case err == nil && !op.Duplicate:
 			err = full
 		}
-		done(err)
-	}, op)
-	if err != nil {
-		o.mu.Lock()
-		q.pending--
-		notAdded()
-		o.mu.Unlock()
-		return fmt.Errorf("add to the outbox: %w", err)
+		o.forgetLocked(q)
+		return err
+	}
+	if err := o.committer.Submit(ctx, func(err error) { done(finish(err)) }, op); err != nil {
+		return fmt.Errorf("add to the outbox: %w", finish(err))
 	}
 	return nil
 }
 
+// addedLocked notes that an entry is in the store, and starts its queue. Where that begins
+// to send at once it need not read it.
+func (o *Outbox) addedLocked(q *queue, e *store.OutboxEntry) {
+	if q.kept++; q.kept == 1 {
+		q.head = e
+	}
+	o.startLocked(q)
+	q.head = nil
+	o.forgetLocked(q) // it may have been given back already
+}
+
+var (
+	errUserFull = &tipt.Error{Code: tipt.ErrOutboxFull, Message: "too much of yours waits to be forwarded"}
+	errNodeFull = &tipt.Error{Code: tipt.ErrOutboxFull, Message: "too much waits to be forwarded to that node"}
+)
+
 // fullLocked returns OUTBOX_FULL where one more of that size is too much.
-func (o *Outbox) fullLocked(d *destination, q *queue, size int64) error {
+func (o *Outbox) fullLocked(q *queue, size int64) error {
 	l := o.o.Limits
 	user := o.users[q.user]
 	if user == nil {
@@ -243,23 +296,23 @@ func (o *Outbox) fullLocked(d *destination, q *queue, size int64) error {
 	}
 	switch {
 	case over(user.entries+1, l.UserEntries) || over(user.bytes+size, l.UserBytes):
-		return &tipt.Error{Code: tipt.ErrOutboxFull, Message: "too much of yours waits to be forwarded"}
-	case over(d.entries+1, l.NodeEntries) || over(d.bytes+size, l.NodeBytes):
-		return &tipt.Error{Code: tipt.ErrOutboxFull, Message: fmt.Sprintf("too much waits to be forwarded to %s", d.name)}
+		return errUserFull
+	case over(q.to.entries+1, l.NodeEntries) || over(q.to.bytes+size, l.NodeBytes):
+		return errNodeFull
 	}
 	return nil
 }
 
 func over[T int | int64](n, limit T) bool { return limit > 0 && n > limit }
 
-// countLocked adds to what waits, for the limits.
-func (o *Outbox) countLocked(d *destination, q *queue, entries int, bytes int64) {
+// countLocked adds to what waits.
+func (o *Outbox) countLocked(q *queue, entries int, bytes int64) {
 	user := o.users[q.user]
 	if user == nil {
 		user = new(usage)
 		o.users[q.user] = user
 	}
-	for _, u := range []*usage{&d.usage, user} {
+	for _, u := range []*usage{&q.usage, &q.to.usage, user} {
 		u.entries += entries
 		u.bytes += bytes
 	}
@@ -277,146 +330,61 @@ func (o *Outbox) destinationLocked(name tipt.NodeName) *destination {
 	return d
 }
 
-func (o *Outbox) queueLocked(name tipt.NodeName, user store.UserID) (*destination, *queue) {
+func (o *Outbox) queueLocked(name tipt.NodeName, user store.UserID) *queue {
 	d := o.destinationLocked(name)
 	q := d.queues[user]
 	if q == nil {
-		q = &queue{user: user}
+		q = &queue{user: user, to: d}
 		d.queues[user] = q
 	}
-	return d, q
+	return q
 }
 
-// forgetLocked drops a queue that is empty, and its destination with the last one.
-func (o *Outbox) forgetLocked(d *destination, q *queue) {
-	if q.entries > 0 || q.pending > 0 || q.busy {
+// forgetLocked drops a queue that is empty and nobody's, and its destination with the
+// last one unless it is paused.
+func (o *Outbox) forgetLocked(q *queue) {
+	if q.gone || q.kept > 0 || q.adds > 0 || q.claims > 0 || q.stage != idle {
 		return
 	}
-	stop(q.timer)
-	if d.queues[q.user] == q {
-		delete(d.queues, q.user)
-	}
-	if len(d.queues) == 0 && !d.stored {
-		stop(d.timer)
-		delete(o.nodes, d.name)
+	q.gone = true
+	q.alarm.stop()
+	delete(q.to.queues, q.user)
+	o.forgetNodeLocked(q.to)
+}
+
+func (o *Outbox) forgetNodeLocked(d *destination) {
+	if len(d.queues) == 0 && !d.saved && !d.pause.Held {
+		d.alarm.stop()
+		if o.nodes[d.name] == d {
+			delete(o.nodes, d.name)
+		}
 	}
 }
 
-// Heard says that a node called us, so it may be reached again: pauses end.
-func (o *Outbox) Heard(node tipt.NodeName) {
+// save stores a destination's pause. The latest one is the last that is stored.
+func (o *Outbox) save(ctx context.Context, d *destination) error {
+	d.saving.Lock()
+	defer d.saving.Unlock()
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	d := o.nodes[node]
-	if d == nil || d.state.Held || time.Since(d.heard) < heardPause {
-		return
+	pause := d.pause
+	pause.Node = d.name
+	d.saved = true
+	o.mu.Unlock()
+	if err := o.committer.Do(ctx, &store.PauseNode{Pause: pause}); err != nil {
+		return fmt.Errorf("store the pause of %s: %w", d.name, err)
 	}
-	d.heard = time.Now()
-	o.endPausesLocked(d)
-}
-
-// endPausesLocked tries all queues of a destination now.
-func (o *Outbox) endPausesLocked(d *destination) {
-	d.state.Attempts, d.state.Next = 0, time.Time{}
-	for _, q := range d.queues {
-		q.until = time.Time{}
-	}
-	o.resumeLocked(d)
-}
-
-// resumeLocked starts what may be started of a destination, or arranges for it.
-func (o *Outbox) resumeLocked(d *destination) {
-	for _, q := range d.queues {
-		o.startLocked(d, q)
-	}
-}
-
-// startLocked has a queue send, unless it is doing so, is empty or has to wait.
-func (o *Outbox) startLocked(d *destination, q *queue) {
-	if o.alive == nil || o.ended || q.busy || q.entries == 0 || d.state.Held {
-		return
-	}
-	now := time.Now()
-	if wait := d.state.Next.Sub(now); wait > 0 {
-		o.arrange(&d.timer, wait, func() { o.resumeLocked(d) })
-		return
-	}
-	if wait := q.until.Sub(now); wait > 0 {
-		o.arrange(&q.timer, wait, func() { o.startLocked(d, q) })
-		return
-	}
-	q.busy = true
-	d.ready = append(d.ready, q)
-	o.fillLocked(d)
-}
-
-// arrange has f run after wait, with mu held, in place of what was arranged before.
-func (o *Outbox) arrange(timer **time.Timer, wait time.Duration, f func()) {
-	stop(*timer)
-	*timer = time.AfterFunc(wait, func() {
+	if pause.Attempts == 0 && !pause.Held {
 		o.mu.Lock()
 		defer o.mu.Unlock()
-		if !o.ended {
-			f()
-		}
-	})
+		d.saved = false
+		o.forgetNodeLocked(d)
+	}
+	return nil
 }
 
-// fillLocked gives the places of a destination to queues that are ready. One
-// that failed last is probed by a single message.
-func (o *Outbox) fillLocked(d *destination) {
-	places := maxSending
-	if d.state.Attempts > 0 {
-		places = 1
-	}
-	for d.sending < places && len(d.ready) > 0 && !o.ended {
-		q := d.ready[0]
-		d.ready[0] = nil
-		d.ready = d.ready[1:]
-		if d.state.Held || time.Until(d.state.Next) > 0 {
-			q.busy = false
-			o.startLocked(d, q) // waits for the end of the pause
-			continue
-		}
-		d.sending++
-		o.sends.Go(func() { o.send(d, q) })
-	}
-}
-
-// send sends a queue's messages, one after the other, until it is empty or has to
-// wait.
-func (o *Outbox) send(d *destination, q *queue) {
-	for o.sendOne(d, q) {
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	d.sending--
-	q.busy = false
-	o.startLocked(d, q)
-	o.fillLocked(d)
-	o.forgetLocked(d, q)
-}
-
-// backoff returns the pause after so many failures, the first counting as 1:
-// twice as long each time, and a random half of it, so that those who failed
-// together do not come back together.
-func backoff(attempts int) time.Duration {
-	pause := maxPause
-	if attempts < 12 {
-		pause = min(minPause<<(attempts-1), maxPause)
-	}
-	return pause/2 + rand.N(pause/2+1)
-}
-
-// token takes a place among the sends under way.
-func (o *Outbox) token(ctx context.Context, failing bool) (release func(), err error) {
-	tokens := o.trying
-	if failing {
-		tokens = o.probing
-	}
-	select {
-	case tokens <- struct{}{}:
-		return func() { <-tokens }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+// keep is save where a failure does little harm: after a restart there is an attempt too many.
+func (o *Outbox) keep(ctx context.Context, d *destination) {
+	if err := o.save(ctx, d); err != nil && !errors.Is(err, store.ErrStopped) {
+		o.log.Error("outbox", "error", err)
 	}
 }

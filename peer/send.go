@@ -11,201 +11,230 @@ import (
 	"github.com/tipt/tipt-go/store"
 )
 
-// sendOne tries the first message of a queue and notes what became of it. It
-// reports whether the queue may go on.
-func (o *Outbox) sendOne(d *destination, q *queue) bool {
-	o.mu.Lock()
-	ctx, entry, failing := o.alive, q.head, d.state.Attempts > 0
-	q.head = nil
-	paused := o.ended || d.state.Held || time.Until(d.state.Next) > 0 || time.Until(q.until) > 0 || q.entries == 0
-	o.mu.Unlock()
-	if paused {
-		return false
-	}
-	if entry == nil {
-		read, err := o.store.OutboxHead(ctx, d.name, q.user)
-		if err != nil {
-			return o.storeFailed(ctx, d, q, "read the outbox", err)
-		}
-		entry = &read
-	}
-	o.mu.Lock()
-	// An attempt may have been under way when the process ended last.
-	entry.Unknown = entry.Unknown || q.restart
-	q.restart = false
-	o.mu.Unlock()
+// storePause is how long a queue rests when the store fails it.
+const storePause = 30 * time.Second
 
-	if !o.o.Policy.Allows(d.name) {
-		return o.give(ctx, d, q, entry, tipt.ErrNodeRefused)
+// first returns the first message of a queue, which is taken: head where that is at hand. It
+// returns nil where there is nothing to do now.
+func (o *Outbox) first(ctx context.Context, q *queue, head *store.OutboxEntry) *store.OutboxEntry {
+	o.mu.Lock()
+	nothing := ctx.Err() != nil || q.kept <= 0 || q.pausedLocked()
+	o.mu.Unlock()
+	if nothing {
+		return nil
 	}
-	if fault.Now().Sub(entry.Created) >= tipt.OutboxRetention {
-		return o.give(ctx, d, q, entry, entry.Code)
+	if head != nil {
+		return head
 	}
-	from, err := o.o.Sender(ctx, q.user)
+	entry, err := o.read(context.WithoutCancel(ctx), q)
 	if err != nil {
-		return o.storeFailed(ctx, d, q, "look up a sender", err)
+		o.storeFailed(q, err)
+		return nil
 	}
-	release, err := o.token(ctx, failing)
+	return &entry
+}
+
+// read reads the first message of a queue.
+func (o *Outbox) read(ctx context.Context, q *queue) (store.OutboxEntry, error) {
+	entry, err := o.store.OutboxHead(ctx, q.to.name, q.user)
 	if err != nil {
-		return false
+		return entry, fmt.Errorf("read the outbox: %w", err)
 	}
-	answer, err := o.o.Forward(ctx, d.name, from, entry.Sealed)
-	release()
-	var failure *Failure
-	switch {
-	case ctx.Err() != nil:
-		return false // the next process sends it again
-	case errors.As(err, &failure):
-		return o.failed(ctx, d, q, entry, failure)
-	case err != nil:
-		return o.storeFailed(ctx, d, q, "forward", err)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	entry.Unknown = entry.Unknown || q.unsure
+	q.attempts = entry.Attempts
+	return entry, nil
+}
+
+// deliver tries a message and notes what became of it. What an attempt has brought is noted
+// also when ctx ends.
+func (o *Outbox) deliver(ctx context.Context, q *queue, entry *store.OutboxEntry) {
+	note := context.WithoutCancel(ctx)
+	if code, due := o.due(q, entry); due {
+		o.remove(note, q, entry, &tipt.ReturnRequest{Code: code, HasCode: true})
+		return
 	}
-	o.reached(ctx, d)
+	from, err := o.o.Sender(note, q.user)
+	if err != nil {
+		o.storeFailed(q, fmt.Errorf("look up a sender: %w", err))
+		return
+	}
+	began := time.Now()
+	answer, err := o.o.Forward(ctx, q.to.name, from, entry.Sealed)
+	if err != nil {
+		o.failed(ctx, q, entry, began, err)
+		return
+	}
+	o.reached(note, q.to, began)
 	switch {
 	case answer.Delivered, answer.Sealed:
-		return o.remove(ctx, d, q, entry, nil)
+		o.remove(note, q, entry, nil)
 	case len(answer.Bytes) > tipt.MaxReturnRespSize:
-		return o.give(ctx, d, q, entry, tipt.ErrNodeRefused)
+		o.remove(note, q, entry, &tipt.ReturnRequest{Code: o.code(entry, tipt.ErrNodeRefused), HasCode: true})
 	default:
-		return o.remove(ctx, d, q, entry, &tipt.ReturnRequest{Response: answer.Bytes})
+		o.remove(note, q, entry, &tipt.ReturnRequest{Response: answer.Bytes})
 	}
 }
 
-// failed decides what follows a failure (section 5.5).
-func (o *Outbox) failed(ctx context.Context, d *destination, q *queue, entry *store.OutboxEntry, f *Failure) bool {
-	if !f.Destination {
-		o.reached(ctx, d)
+// due reports whether a message has to come back untried, and with which code.
+func (o *Outbox) due(q *queue, entry *store.OutboxEntry) (tipt.ErrorCode, bool) {
+	if !o.o.Policy.Allows(q.to.name) {
+		return o.code(entry, tipt.ErrNodeRefused), true
 	}
-	if !f.Temporary() {
-		return o.give(ctx, d, q, entry, f.Code())
+	if fault.Now().Sub(entry.Created) < tipt.OutboxRetention {
+		return 0, false
 	}
-	if fault.Now().Sub(entry.Created) >= tipt.OutboxRetention {
-		entry.Unknown = entry.Unknown || f.Unknown
-		return o.give(ctx, d, q, entry, f.Code())
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if q.to.probing || entry.Code == tipt.ErrInternal {
+		// The node cannot be reached, or the message was never its queue's first.
+		return o.code(entry, tipt.ErrNodeUnreachable), true
 	}
-	if f.Destination {
-		o.pauseNode(ctx, d, f)
-		return false
+	return o.code(entry, entry.Code), true
+}
+
+// code is the code of a RETURN, which is NODE_TIMEOUT when the message may have arrived
+// (section 5.5).
+func (*Outbox) code(entry *store.OutboxEntry, code tipt.ErrorCode) tipt.ErrorCode {
+	if entry.Unknown {
+		return tipt.ErrNodeTimeout
 	}
-	retry := &store.RetryOutbox{
-		ID:      entry.ID,
-		Next:    time.Now().Add(max(backoff(entry.Attempts+1), f.RetryAfter)),
-		Reason:  f.Error(),
-		Code:    f.Code(),
-		Unknown: entry.Unknown || f.Unknown,
+	return code
+}
+
+// failed decides what follows an attempt that failed (section 5.5).
+func (o *Outbox) failed(ctx context.Context, q *queue, entry *store.OutboxEntry, began time.Time, err error) {
+	f, ok := errors.AsType[*Failure](err)
+	if !ok {
+		f = &Failure{Unknown: true, Err: err}
 	}
+	entry.Unknown = entry.Unknown || f.Unknown
+	note := context.WithoutCancel(ctx)
+	switch {
+	case ctx.Err() != nil && f.Status == 0:
+		// It was this node that ended the attempt.
+		if f.Unknown {
+			o.retryAt(note, q, entry, f, time.Now())
+		}
+		return
+	case !f.Destination:
+		o.reached(note, q.to, began)
+	}
+	switch {
+	case !f.Temporary(), fault.Now().Sub(entry.Created) >= tipt.OutboxRetention:
+		o.remove(note, q, entry, &tipt.ReturnRequest{Code: o.code(entry, f.Code()), HasCode: true})
+	case f.Destination:
+		o.pauseNode(note, q.to, began, f)
+	default:
+		o.mu.Lock()
+		pause := backoff(entry.Attempts + 1 - q.forgiven)
+		o.mu.Unlock()
+		o.retryAt(note, q, entry, f, time.Now().Add(max(pause, f.RetryAfter)))
+	}
+}
+
+// retryAt pauses a queue because its first message failed.
+func (o *Outbox) retryAt(ctx context.Context, q *queue, entry *store.OutboxEntry, f *Failure, next time.Time) {
+	retry := &store.RetryOutbox{ID: entry.ID, Next: next, Reason: f.Error(), Code: f.Code(), Unknown: entry.Unknown}
 	if err := o.committer.Do(ctx, retry); err != nil {
-		return o.storeFailed(ctx, d, q, "note a failed attempt", err)
+		o.unnoted(q, fmt.Errorf("note a failed attempt: %w", err))
+		return
 	}
-	o.log.Debug("message not forwarded", "node", d.name, "entry", entry.ID, "attempts", entry.Attempts+1, "reason", f)
+	o.log.Debug("message not forwarded", "node", q.to.name, "entry", entry.ID, "attempts", entry.Attempts+1, "next", next, "reason", f)
 	o.mu.Lock()
-	q.until, q.reason = retry.Next, retry.Reason
-	o.mu.Unlock()
-	return false
+	defer o.mu.Unlock()
+	q.until, q.reason, q.attempts = next, retry.Reason, entry.Attempts+1
 }
 
-// pauseNode pauses all that is for a destination.
-func (o *Outbox) pauseNode(ctx context.Context, d *destination, f *Failure) {
+// pauseNode pauses all that is for a destination. Of many messages that were on their way
+// when it failed, one counts.
+func (o *Outbox) pauseNode(ctx context.Context, d *destination, began time.Time, f *Failure) {
 	o.mu.Lock()
-	d.state.Node = d.name
-	d.state.Attempts++
-	d.state.Next = time.Now().Add(max(backoff(d.state.Attempts), f.RetryAfter))
-	d.state.Reason = f.Error()
-	d.stored = true
-	state := d.state
+	now := time.Now()
+	if f.RetryAfter > 0 {
+		d.asked = later(d.asked, now.Add(f.RetryAfter))
+	}
+	next := d.pause.Next
+	counts := began.After(d.failed)
+	if counts {
+		d.failed, d.probing = now, true
+		d.pause.Attempts++
+		d.pause.Reason = f.Error()
+		next = now.Add(backoff(d.pause.Attempts))
+	}
+	next = later(next, d.asked)
+	changed := counts || !next.Equal(d.pause.Next)
+	d.pause.Next = next
+	attempts := d.pause.Attempts
 	o.mu.Unlock()
-	o.log.Info("node cannot be reached", "node", d.name, "attempts", state.Attempts, "next", state.Next, "reason", f)
-	o.keepPause(ctx, state)
+	if counts {
+		o.log.Info("node cannot be reached", "node", d.name, "attempts", attempts, "next", next, "reason", f)
+	}
+	if changed {
+		o.keep(ctx, d)
+	}
 }
 
-// reached ends the state of failure of a destination.
-func (o *Outbox) reached(ctx context.Context, d *destination) {
+// reached ends the pause of a destination that answered a message, unless it failed
+// one since that began.
+func (o *Outbox) reached(ctx context.Context, d *destination, began time.Time) {
 	o.mu.Lock()
-	if d.state.Attempts == 0 && !(d.stored && !d.state.Held) {
+	if !d.probing || !began.After(d.failed) {
 		o.mu.Unlock()
 		return
 	}
-	d.state = store.NodePause{Node: d.name, Held: d.state.Held}
-	d.stored = d.state.Held
-	state := d.state
+	d.probing = false
+	d.pause = store.NodePause{Held: d.pause.Held, Next: d.asked}
 	o.fillLocked(d)
 	o.mu.Unlock()
-	o.keepPause(ctx, state)
+	o.keep(ctx, d)
 }
 
-// keepPause stores a destination's state. Losing it costs an attempt too many after a
-// restart, so a failure is only logged.
-func (o *Outbox) keepPause(ctx context.Context, state store.NodePause) {
-	if err := o.committer.Do(ctx, &store.PauseNode{Pause: state}); err != nil && ctx.Err() == nil {
-		o.log.Error("note a node's pause", "node", state.Node, "error", err)
-	}
-}
-
-// give gives a message back to its sender with a code.
-func (o *Outbox) give(ctx context.Context, d *destination, q *queue, entry *store.OutboxEntry, code tipt.ErrorCode) bool {
-	return o.remove(ctx, d, q, entry, codeReturn(entry, code))
-}
-
-// codeReturn is a RETURN with a code, which is NODE_TIMEOUT when the message
-// may have arrived (section 5.5).
-func codeReturn(entry *store.OutboxEntry, code tipt.ErrorCode) *tipt.ReturnRequest {
-	switch {
-	case entry.Unknown:
-		code = tipt.ErrNodeTimeout
-	case code == tipt.ErrInternal: // no attempt of its own has failed
-		code = tipt.ErrNodeUnreachable
-	}
-	return &tipt.ReturnRequest{Code: code, HasCode: true}
-}
-
-// remove takes an entry out, and puts what is returned into the sender's mailbox
+// remove takes a message out of the outbox, and puts what is returned into the sender's mailbox
 // in the same commit.
-func (o *Outbox) remove(ctx context.Context, d *destination, q *queue, entry *store.OutboxEntry, back *tipt.ReturnRequest) bool {
+func (o *Outbox) remove(ctx context.Context, q *queue, entry *store.OutboxEntry, back *tipt.ReturnRequest) {
+	if err := o.take(ctx, q, entry, back); err != nil {
+		o.unnoted(q, err)
+	}
+}
+
+// take is remove with its error.
+func (o *Outbox) take(ctx context.Context, q *queue, entry *store.OutboxEntry, back *tipt.ReturnRequest) error {
 	op := &store.RemoveOutbox{ID: entry.ID}
 	if back != nil {
-		op.Return = returnOf(entry, back, fault.Now())
+		back.ID, back.Ref, back.Node, back.Time = tipt.NewMessageID(), entry.Ref, string(q.to.name), fault.Now()
+		op.Return = &store.Append{User: q.user, Kind: store.KindReturn, ID: back.ID, Time: back.Time, Body: back.Append(nil)}
 	}
 	if err := o.committer.Do(ctx, op); err != nil {
-		return o.storeFailed(ctx, d, q, "note a forwarded message", err)
+		return fmt.Errorf("take a message out of the outbox: %w", err)
 	}
-	return o.removed(d, q, entry, op)
-}
-
-// removed notes that an entry is gone from the store, and reports whether the
-// queue has more.
-func (o *Outbox) removed(d *destination, q *queue, entry *store.OutboxEntry, op *store.RemoveOutbox) bool {
-	if op.Return != nil && op.Return.Outcome == store.Stored {
-		o.o.Returned(op.Return.User)
+	if back != nil && op.Return.Outcome == store.Stored {
+		o.o.Returned(q.user)
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !op.Gone {
-		o.countLocked(d, q, -1, -int64(len(entry.Sealed)))
-		q.entries--
-	}
-	q.until, q.reason = time.Time{}, ""
-	return q.entries > 0
+	q.kept--
+	o.countLocked(q, -1, -int64(len(entry.Sealed)))
+	q.until, q.reason, q.unsure = time.Time{}, "", false
+	q.attempts, q.forgiven = 0, 0
+	return nil
 }
 
-func returnOf(entry *store.OutboxEntry, back *tipt.ReturnRequest, now time.Time) *store.Append {
-	back.ID = tipt.NewMessageID()
-	back.Ref = entry.Ref
-	back.Node = string(entry.Node)
-	back.Time = now
-	return &store.Append{User: entry.User, Kind: store.KindReturn, ID: back.ID, Time: now, Body: back.Append(nil)}
+// unnoted is storeFailed after an attempt whose outcome could not be noted: the message
+// may have arrived.
+func (o *Outbox) unnoted(q *queue, err error) {
+	o.mu.Lock()
+	q.unsure = true
+	o.mu.Unlock()
+	o.storeFailed(q, err)
 }
 
-// storeFailed pauses a queue because the store, not the destination, failed. The
-// entry is still there.
-func (o *Outbox) storeFailed(ctx context.Context, d *destination, q *queue, what string, err error) bool {
-	if ctx.Err() != nil {
-		return false
-	}
-	o.log.Error("outbox", "node", d.name, "error", fmt.Errorf("%s: %w", what, err))
+// storeFailed pauses a queue because the store, not the destination, failed it. The
+// message is still there.
+func (o *Outbox) storeFailed(q *queue, err error) {
+	o.log.Error("outbox", "node", q.to.name, "error", err)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	// What was sent but could not be noted may be sent again.
-	q.restart = true
 	q.until, q.reason = time.Now().Add(storePause), "this node's store failed"
-	return false
 }

@@ -1,0 +1,433 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/store"
+)
+
+func TestOutboxDelivers(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		t.add("alice", other, "hello")
+		t.wantTexts("at once", "hello")
+		time.Sleep(time.Second)
+		t.wantEmpty("delivered")
+		t.add("alice", other, "again")
+		calls := t.wantTexts("again", "again")
+		if calls[0].node != other || calls[0].from != "alice" {
+			t.Errorf("%+v", calls)
+		}
+		time.Sleep(time.Second)
+		t.wantReturns("delivered", "alice")
+	})
+}
+
+// TestOrder has messages of one user to one node go in the order accepted, one at a time, and
+// wait for nobody else's.
+func TestOrder(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		const each = 50
+		users, nodes := []tipt.UserName{"alice", "bob", "carol"}, []tipt.NodeName{other, third}
+		var accepted []string
+		for i := range each {
+			for _, user := range users {
+				for _, node := range nodes {
+					e := t.entry(user, node, fmt.Sprint(user, " ", node, " ", i))
+					if err := t.Add(t.Context(), e, func(err error) {
+						if err != nil {
+							t.Error(err)
+						}
+						accepted = append(accepted, string(e.Sealed)) // on the committer's goroutine
+					}); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		began := time.Now()
+		time.Sleep(time.Minute)
+		calls := t.took()
+		next := make(map[string]int)
+		for i, c := range calls {
+			key := fmt.Sprint(c.from, " ", c.node)
+			if want := fmt.Sprint(key, " ", next[key]); c.text != want {
+				t.Fatalf("number %d is %s, want %s", i, c.text, want)
+			}
+			next[key]++
+		}
+		if len(calls) != each*len(users)*len(nodes) {
+			t.Errorf("%d calls", len(calls))
+		}
+		if took := calls[len(calls)-1].after - began.Sub(t.began); took > each*11*time.Millisecond {
+			t.Errorf("took %v, so they waited for each other", took)
+		}
+		for i, text := range accepted {
+			if want := fmt.Sprint(users[i/2%3], " ", nodes[i%2], " ", i/6); text != want {
+				t.Fatalf("accepted %s as number %d, want %s", text, i, want)
+			}
+		}
+		for _, user := range users {
+			if most := t.most[string(other)+" "+string(user)]; most != 1 {
+				t.Errorf("%d of %s at once", most, user)
+			}
+		}
+		t.wantEmpty("all delivered")
+	})
+}
+
+// TestManyUsers has more users than may send to a node at once: none waits for all the
+// messages of another.
+func TestManyUsers(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		const users, each = 100, 5
+		// All are there before the first is sent.
+		if err := t.Hold(t.Context(), other); !errors.Is(err, ErrNothingWaits) {
+			t.Fatal(err)
+		}
+		t.add("first", other, "first")
+		if err := t.Hold(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
+		for i := range users {
+			for k := range each {
+				t.add(tipt.UserName(fmt.Sprint("u", i)), other, fmt.Sprint(k))
+			}
+		}
+		time.Sleep(time.Second)
+		t.took()
+		if err := t.Retry(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		last := make(map[tipt.UserName]int)
+		firsts := 0
+		for i, c := range t.took() {
+			if c.text == "0" {
+				firsts++
+				if i >= users+maxSending {
+					t.Errorf("the first message of %s was number %d", c.from, i)
+				}
+			}
+			last[c.from]++
+		}
+		if firsts != users || t.most[string(other)] != maxSending {
+			t.Errorf("%d users, %d at once", firsts, t.most[string(other)])
+		}
+		t.wantEmpty("all delivered")
+	})
+}
+
+// TestNobodyIsDelayed has a node that is down, one that hangs, and users whose messages
+// always fail.
+func TestNobodyIsDelayed(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		t.answers(func(ctx context.Context, c call) (Answer, error) {
+			switch {
+			case c.node == "down.example":
+				if err := sleep(ctx, connectTimeout); err != nil {
+					return Answer{}, &Failure{Destination: true, Err: err}
+				}
+				return Answer{}, down()
+			case c.node == "hangs.example":
+				_ = sleep(ctx, tipt.ForwardTimeout)
+				return Answer{}, noAnswer()
+			case c.text == "bad":
+				return Answer{}, status(500)
+			}
+			return stored(ctx)
+		})
+		for i := range 100 {
+			user := tipt.UserName(fmt.Sprint("u", i))
+			t.add(user, "down.example", "x")
+			t.add(user, "hangs.example", "x")
+			t.add(user, other, "bad", "behind the bad one")
+		}
+		t.took()
+		for minute := range 10 {
+			for _, node := range []tipt.NodeName{other, third} {
+				began := time.Since(t.began)
+				t.add("alice", node, "good")
+				time.Sleep(time.Second)
+				i := slices.IndexFunc(t.took(), func(c call) bool { return c.from == "alice" && c.after == began })
+				if i < 0 {
+					t.Errorf("minute %d: the message to %s was not sent at once", minute, node)
+				}
+			}
+			time.Sleep(time.Minute)
+			for _, c := range t.took() {
+				if c.text == "behind the bad one" {
+					t.Fatal("order is lost")
+				}
+			}
+		}
+	})
+}
+
+// TestManyDestinations has ten thousand nodes that are down: what is done for them at
+// once is bounded, and one that is well is not delayed.
+func TestManyDestinations(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		t.answers(func(ctx context.Context, c call) (Answer, error) {
+			if c.node == other {
+				return stored(ctx)
+			}
+			if err := sleep(ctx, connectTimeout); err != nil {
+				return Answer{}, &Failure{Destination: true, Err: err}
+			}
+			return Answer{}, down()
+		})
+		before := runtime.NumGoroutine()
+		const nodes = 10_000
+		var adding sync.WaitGroup
+		for i := range nodes {
+			adding.Add(1)
+			e := t.entry("alice", tipt.NodeName(fmt.Sprintf("n%d.example", i)), "x")
+			if err := t.Add(t.Context(), e, func(err error) {
+				if err != nil {
+					t.Error(err)
+				}
+				adding.Done()
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		adding.Wait()
+		tried := make(map[tipt.NodeName]int)
+		for range 12 {
+			time.Sleep(10 * time.Second)
+			for _, c := range t.took() {
+				tried[c.node]++
+			}
+			if n := runtime.NumGoroutine() - before; n > maxTrying+maxFailing+10 {
+				t.Fatalf("%d goroutines", n)
+			}
+		}
+		if len(tried) != nodes || t.most[""] > maxTrying+maxFailing {
+			t.Errorf("%d nodes were tried, %d at once", len(tried), t.most[""])
+		}
+		// All of them again, after a restart.
+		t.stop()
+		time.Sleep(maxPause)
+		t.start()
+		began := time.Since(t.began)
+		t.took()
+		t.add("alice", other, "good")
+		calls := t.took()
+		if i := slices.IndexFunc(calls, func(c call) bool { return c.node == other }); i < 0 || calls[i].after != began {
+			t.Error("one that is well waited for others")
+		}
+		if n := runtime.NumGoroutine() - before; n > maxTrying+maxFailing+10 {
+			t.Errorf("%d goroutines", n)
+		}
+		if len(t.List()) != nodes+1 {
+			t.Errorf("%d are listed", len(t.List()))
+		}
+	})
+}
+
+// TestBytesOnTheirWay has large messages.
+func TestBytesOnTheirWay(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		t.Outbox.mu.Lock()
+		t.trying.bytes = 10_000
+		t.Outbox.mu.Unlock()
+		text := string(make([]byte, 1000))
+		t.answers(func(ctx context.Context, _ call) (Answer, error) {
+			_ = sleep(ctx, time.Second)
+			return Answer{Delivered: true}, nil
+		})
+		for i := range 50 {
+			t.add(tipt.UserName(fmt.Sprint("u", i)), tipt.NodeName(fmt.Sprintf("n%d.example", i)), text, text)
+		}
+		time.Sleep(time.Minute)
+		if n := len(t.took()); n != 100 || t.most[""] > 10 || t.most[""] < 9 {
+			t.Errorf("%d messages, %d at once", n, t.most[""])
+		}
+		t.Outbox.mu.Lock()
+		t.trying.bytes += maxTryingBytes - 10_000
+		t.Outbox.mu.Unlock()
+		t.wantEmpty("all delivered")
+	})
+}
+
+func TestDuplicates(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		t.fails(down())
+		first := t.entry("alice", other, "first")
+		first.Ref = &tipt.MessageID{1}
+		again := first
+		again.Sealed = []byte("again")
+		elsewhere := first
+		elsewhere.Node = third
+		others := t.entry("bob", other, "bob's")
+		others.Ref = first.Ref
+		for _, e := range []store.OutboxEntry{first, again, elsewhere, others, again} {
+			if err := t.addEntry(e); err != nil {
+				t.Errorf("%s: %v", e.Sealed, err)
+			}
+		}
+		list := t.List()
+		if len(list) != 2 || list[0].Entries != 2 || list[1].Entries != 1 || list[0].Bytes != int64(len("first")+len("bob's")) {
+			t.Errorf("waiting %+v", list)
+		}
+		t.answers(nil)
+		time.Sleep(time.Minute)
+		for _, c := range t.took() {
+			if c.text == "again" {
+				t.Error("the resend was sent")
+			}
+		}
+		t.wantEmpty("all delivered")
+		// When it is gone the resend is a new one, which the destination recognizes.
+		if err := t.addEntry(again); err != nil {
+			t.Error(err)
+		}
+		t.wantTexts("after the delivery", "again")
+		time.Sleep(time.Second)
+		t.wantEmpty("all delivered")
+	})
+}
+
+func TestOutboxLimits(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		limits OutboxLimits
+		other  bool // another user is full as well
+		third  bool // another node is full as well
+	}{
+		{"entries of a user", OutboxLimits{UserEntries: 3}, false, true},
+		{"bytes of a user", OutboxLimits{UserBytes: 15}, false, true},
+		{"entries to a node", OutboxLimits{NodeEntries: 3}, true, false},
+		{"bytes to a node", OutboxLimits{NodeBytes: 15}, true, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			testOutbox(t, func(t *office) {
+				t.fails(down())
+				full := func(what string, e store.OutboxEntry, want bool) {
+					t.Helper()
+					err := t.addEntry(e)
+					if full := errors.Is(err, tipt.ErrOutboxFull); full != want || !full && err != nil {
+						t.Errorf("%s: %v", what, err)
+					}
+				}
+				first := t.entry("alice", other, "12345")
+				first.Ref = &tipt.MessageID{1}
+				full("the first", first, false)
+				t.add("alice", other, "12345", "12345")
+				full("one more", t.entry("alice", other, "1"), true)
+				full("another user's", t.entry("bob", other, "1"), test.other)
+				full("to another node", t.entry("alice", third, "1"), test.third)
+				full("a resend", first, false)
+				fresh := first
+				fresh.Ref = &tipt.MessageID{2}
+				full("one more with a ref", fresh, true)
+				t.restart()
+				full("after a restart", t.entry("alice", other, "1"), true)
+				full("a resend after a restart", first, false)
+
+				t.answers(nil)
+				time.Sleep(5 * time.Minute)
+				t.wantEmpty("all delivered")
+				full("there is room again", t.entry("alice", other, "1"), false)
+			}, func(o *OutboxOptions) { o.Limits = test.limits })
+		})
+	}
+	// Those that are being added count.
+	testOutbox(t, func(t *office) {
+		t.fails(down())
+		var mu sync.Mutex
+		var full, done int
+		entry := t.entry("alice", other, "x")
+		for range 20 {
+			err := t.Add(t.Context(), entry, func(err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if done++; errors.Is(err, tipt.ErrOutboxFull) {
+					full++
+				} else if err != nil {
+					t.Error(err)
+				}
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		if done != 20 || full != 15 {
+			t.Errorf("%d done, %d of them found no room", done, full)
+		}
+	}, func(o *OutboxOptions) { o.Limits.UserEntries = 5 })
+}
+
+// TestAddFails has a store without room.
+func TestAddFails(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		t.user("alice")
+		t.store.set(func(s *testStore) { s.commit = func(store.Op) error { return store.ErrDiskFull } })
+		if err := t.addEntry(t.entry("alice", other, "x")); !errors.Is(err, store.ErrDiskFull) {
+			t.Errorf("got %v", err)
+		}
+		t.store.set(func(s *testStore) { s.commit = nil })
+		t.wantTexts("nothing was added")
+		t.wantEmpty("nothing was added")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := t.Add(ctx, t.entry("alice", other, "x"), func(error) { t.Error("done") }); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		t.wantEmpty("nothing was added")
+	})
+}
+
+// TestAddBeforeLoad has a client that is faster than the outbox reads its store.
+func TestAddBeforeLoad(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		t.fails(down())
+		t.add("alice", other, "first")
+		t.stop()
+		t.answers(nil)
+		t.took()
+		t.Outbox = NewOutbox(t.store, t.committer, t.options)
+		added := make(chan error, 1)
+		go func() { added <- t.addEntry(t.entry("alice", other, "second")) }()
+		synctest.Wait()
+		if len(added) != 0 {
+			t.Fatal("added to an outbox that has not read its store")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- t.Outbox.Run(ctx) }()
+		if err := <-added; err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		t.wantTexts("both, in order", "first", "second")
+		t.wantEmpty("both delivered")
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+
+		broken := errors.New("broken")
+		t.store.set(func(s *testStore) { s.queues = broken })
+		t.Outbox = NewOutbox(t.store, t.committer, t.options)
+		if err := t.Outbox.Run(t.Context()); !errors.Is(err, broken) {
+			t.Errorf("Run: %v", err)
+		}
+		if err := t.addEntry(t.entry("alice", other, "third")); !errors.Is(err, broken) {
+			t.Errorf("add: %v", err)
+		}
+		t.store.set(func(s *testStore) { s.queues = nil })
+		t.start()
+		t.wantEmpty("nothing was added")
+	})
+}
