@@ -81,6 +81,9 @@ type filling struct {
 	refused int
 }
 
+// maxParcels is more than the disk has room for.
+const maxParcels = 5000
+
 // fill sends parcels, several at a time, until some have been refused for want of room.
 func (f *filling) fill(ctx context.Context) {
 	f.t.Helper()
@@ -94,6 +97,9 @@ func (f *filling) fill(ctx context.Context) {
 	}
 	for enough := false; !enough; {
 		n := len(f.parcels)
+		if n == maxParcels {
+			f.t.Fatalf("%d parcels fit, the disk does not fill", n)
+		}
 		// Bodies of both kinds: those that the database keeps, and those that are files.
 		p := &parcel{id: tipt.NewMessageID(), content: bytes.Repeat([]byte{byte(n)}, 1+n%4*70_000), wait: n%3 == 0}
 		f.parcels = append(f.parcels, p)
