@@ -22,8 +22,7 @@ func checkDisplaced(t *T) {
 	other := t.signIn(u, "dev", "two")
 	t.on("T-4.31")
 	newer := t.greeted()
-	id := newer.ask(reqSignIn, fields{"user", u.name, "pass", u.pass, "dev", "one"})
-	p := newer.response(id)
+	p := newer.exchange(reqSignIn, fields{"user", u.name, "pass", u.pass, "dev", "one"})
 	newer.want(p, "SIGN_IN of the same device", ok)
 	t.on("T-4.32")
 	// What was sent before the response may still be on its way; it is read at once.
@@ -92,11 +91,11 @@ func checkManySendOnly(t *T) {
 	t.on("T-4.30")
 	for i := 2; i <= 18; i++ {
 		c := t.greeted()
-		id := c.ask(reqSignIn, fields{"user", u.name, "tok", bin(first.tok), "recv", false})
-		if p := c.response(id); i <= 16 {
-			c.want(p, fmt.Sprintf("SIGN_IN number %d with recv false", i), ok)
+		body, what := fields{"user", u.name, "tok", bin(first.tok), "recv", false}, fmt.Sprintf("SIGN_IN number %d with recv false", i)
+		if i <= 16 {
+			c.want(c.exchange(reqSignIn, body), what, ok)
 		} else {
-			c.want(p, fmt.Sprintf("SIGN_IN number %d with recv false", i), ok, errBusy)
+			c.want(c.response(c.ask(reqSignIn, body)), what, ok, errBusy)
 		}
 	}
 	first.alive("many others of its user")

@@ -86,10 +86,9 @@ func checkManyConnections(t *T) {
 	t.on("T-1.11")
 	var all []*conn
 	for range 48 {
-		all = append(all, t.dial())
-	}
-	for _, c := range all {
+		c := t.dial()
 		c.ask(reqHandshake, nil)
+		all = append(all, c)
 	}
 	for i, c := range all {
 		if !c.await(patience, func() bool { return len(c.arrived) > 0 || c.end != nil }) || !c.open() {

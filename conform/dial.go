@@ -102,13 +102,14 @@ func (s *suite) upgradeOn(secure *tls.Conn, o dialOptions) (*bufio.Reader, *http
 }
 
 // http does a plain request on a connection of its own and returns the answer with its body
-// read.
+// read. A large body is sent once the node asks for it, so that a refusal is not lost.
 func (s *suite) http(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, []byte, error) {
 	client := &http.Client{
 		Timeout: 2 * dialTime,
 		Transport: &http.Transport{
-			DisableKeepAlives: true,
-			DialTLSContext:    func(ctx context.Context, _, _ string) (net.Conn, error) { return s.connect(ctx, 0) },
+			DisableKeepAlives:     true,
+			ExpectContinueTimeout: dialTime,
+			DialTLSContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return s.connect(ctx, 0) },
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -118,6 +119,9 @@ func (s *suite) http(ctx context.Context, method, path string, header http.Heade
 	}
 	if header != nil {
 		request.Header = header
+	}
+	if len(body) > 64<<10 {
+		request.Header.Set("Expect", "100-continue")
 	}
 	response, err := client.Do(request)
 	if err != nil {
