@@ -113,6 +113,7 @@ func (p *person) mustSend(m client.Outgoing) {
 }
 
 func TestSendToAnotherNode(t *testing.T) {
+	t.Parallel()
 	a, b := startTwo(t)
 	alice, bob := join(t, a, "alice", client.Options{}), join(t, b, "bob", client.Options{})
 	alice.mustSend(client.Outgoing{Text: "now"})
@@ -129,6 +130,7 @@ func TestSendToAnotherNode(t *testing.T) {
 }
 
 func TestReturnFromAnotherNode(t *testing.T) {
+	t.Parallel()
 	a, _ := startTwo(t)
 	alice := join(t, a, "alice", client.Options{})
 	sent := client.Outgoing{To: tipt.Address{User: "nobody", Node: nodeB}, Text: "hello?", ID: tipt.NewMessageID(), Queue: true}
@@ -156,6 +158,7 @@ func (p *sharedPins) SetPin(node tipt.NodeName, certificate []byte) error {
 // TestQueueWhileTheOtherNodeIsDown leaves a message with a node that can ask the destination
 // neither to take it nor for its key.
 func TestQueueWhileTheOtherNodeIsDown(t *testing.T) {
+	t.Parallel()
 	a, b := startTwo(t)
 	pins := new(sharedPins)
 	alice, bob := join(t, a, "alice", client.Options{Pins: pins}), join(t, b, "bob", client.Options{})
@@ -218,6 +221,7 @@ func TestOtherNodeHasAnotherKey(t *testing.T) {
 		{"returned", nil, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			a, b := startTwo(t)
 			var warnings [][2]string
 			alice := join(t, a, "alice", client.Options{KeyChanged: func(_ tipt.NodeName, was, is string) error {
@@ -272,6 +276,7 @@ func TestOtherNodeHasRotatedItsKey(t *testing.T) {
 		{"long ago", 31 * day, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			a, b := startTwo(t)
 			old := newKey(t, time.Now().Add(-60*day))
 			changeKey(t, b, old)
@@ -313,6 +318,7 @@ func TestTimeoutDeliversOnce(t *testing.T) {
 		{"more than Send repeats", 3, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			var way *cutter // from a to b
 			var mu sync.Mutex
 			stored := 0

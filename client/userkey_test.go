@@ -17,6 +17,7 @@ import (
 
 // TestUserKeyOfAnotherNode gets the keys of another node's users.
 func TestUserKeyOfAnotherNode(t *testing.T) {
+	t.Parallel()
 	a, b := startTwo(t)
 	alice, bob := join(t, a, "alice", client.Options{}), join(t, b, "bob", client.Options{})
 	certificate := newKey(t, time.Now()).Certificate()
@@ -59,6 +60,7 @@ func forwarded(t *testing.T, f func(answer []byte) []byte) func(tipt.NodeRequest
 // TestUserKeyRefusesWhatTheForwardingNodeMade has the node in the middle try all ways to have
 // another key taken for bob's. Each ends in an error and no key.
 func TestUserKeyRefusesWhatTheForwardingNodeMade(t *testing.T) {
+	t.Parallel()
 	a, b := startTwo(t)
 	m := newMiddle(t, a)
 	bob, mallory := join(t, b, "bob", client.Options{}), join(t, b, "mallory", client.Options{})
@@ -167,6 +169,7 @@ func TestUserKeyRefusesWhatTheForwardingNodeMade(t *testing.T) {
 // TestSwappedNodeKey has the node in the middle give its own key for another node's, with which it could
 // read everything: a client that has seen the right one refuses it, unless its user accepts.
 func TestSwappedNodeKey(t *testing.T) {
+	t.Parallel()
 	a, b := startTwo(t)
 	m := newMiddle(t, a)
 	bob := join(t, b, "bob", client.Options{})
