@@ -45,6 +45,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	other := newPatientKey(t, string(n.Name))
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
@@ -55,6 +56,7 @@ func TestScripts(t *testing.T) {
 			return errors.Join(
 				os.WriteFile(env.WorkDir+"/ca.pem", n.CA.CertPEM(), 0o600),
 				os.WriteFile(env.WorkDir+"/stranger.pem", stranger.CertPEM(), 0o600),
+				os.WriteFile(env.WorkDir+"/other.pgp", other.Certificate(), 0o600),
 			)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -19,17 +20,20 @@ const sendTimeout = 2 * time.Minute
 type sendCmd struct {
 	Address string   `arg:"" help:"Whom to send to: NAME@NODE."`
 	Text    []string `arg:"" optional:"" help:"The message; standard input when left out."`
+	Queue   bool     `help:"Leave it with the account's node, which tries for five days; a failure comes back to \"tipt listen\"."`
 	ID      string   `name:"id" placeholder:"ID" help:"The message's id, to send one of unknown outcome again: it then arrives once."`
 }
 
 // Help is shown below the flags.
 func (sendCmd) Help() string {
-	return `When it ends with status 0 the message is on the disk of the recipient's node.
+	return `When it ends with status 0 the message is on the disk of the recipient's node; with --queue, on
+that of the account's.
 When the outcome is unknown (status 6) it says with which --id to repeat the command.
 
 Examples:
   tipt send bob@example.org 'See you at eight'
   tipt send bob@example.org < letter.txt
+  tipt send --queue bob@example.org 'When your node is back'
   df -h | tipt send --as backup@example.org ops@example.org`
 }
 
@@ -64,9 +68,12 @@ func (c *sendCmd) Run(ctx context.Context, i *invocation) error {
 		return err
 	}
 	defer cl.Close()
-	err = waited(ctx, cl.Send(bounded, client.Outgoing{To: to, Text: text, ID: id}))
-	if isUnknown(err) {
+	err = waited(ctx, cl.Send(bounded, client.Outgoing{To: to, Text: text, ID: id, Queue: c.Queue}))
+	switch {
+	case isUnknown(err):
 		return fmt.Errorf("%w; the message may have arrived: to send it again without doubling it, add --id %s", err, id)
+	case errors.Is(err, tipt.ErrNodeUnreachable) && !c.Queue:
+		return fmt.Errorf("%w; to leave the message with your own node, which tries for five days, add --queue", err)
 	}
 	return err
 }
@@ -127,5 +134,43 @@ func (c *forwardCmd) Run(ctx context.Context, i *invocation) error {
 		return waited(ctx, err)
 	}
 	_, err = i.out.Write(answer)
+	return err
+}
+
+type keyCmd struct {
+	Node string `arg:"" help:"The node whose certificate it is."`
+	New  bool   `help:"Fetch it anew, past what the account's node keeps for an hour; to do after CANNOT_OPEN."`
+}
+
+// Help is shown below the flags.
+func (keyCmd) Help() string {
+	return `Standard output is the certificate, un-armored. The first one seen of a node is kept, and
+a change is warned of, as by "tipt send".
+
+Example:
+  tipt key example.org > key && gpg --recipient-file key --encrypt < request | tipt forward example.org`
+}
+
+func (c *keyCmd) Run(ctx context.Context, i *invocation) error {
+	node, err := tipt.MapNodeName(c.Node)
+	if err != nil {
+		return usage("%s is not a node's name: %w", c.Node, err)
+	}
+	acc, err := i.choose()
+	if err != nil {
+		return err
+	}
+	bounded, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	cl, err := i.open(bounded, acc, true)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	certificate, err := cl.NodeKey(bounded, node, c.New)
+	if err != nil {
+		return waited(ctx, err)
+	}
+	_, err = i.out.Write(certificate)
 	return err
 }
