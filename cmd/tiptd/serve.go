@@ -117,7 +117,7 @@ func serve(ctx context.Context, s streams, v service) (err error) {
 			err = errors.Join(err, v.listener.Close())
 		}
 	}()
-	st, err := sqlite.Open(v.data, sqlite.Options{})
+	st, err := sqlite.Open(v.data, sqlite.Options{Logger: v.log})
 	if err != nil {
 		return err
 	}
