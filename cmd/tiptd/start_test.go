@@ -212,6 +212,7 @@ func TestServeVariables(t *testing.T) {
 	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" {
 		t.Errorf("the second connection was answered %s, Retry-After %q, want 503 and a time", response.Status, response.Header.Get("Retry-After"))
 	}
+	wantStatus(t, d, p.Addr, "overload")
 	only.hang()
 	p.Stop()
 	if log := p.Log(); !strings.Contains(log, `"level":"DEBUG"`) {
