@@ -144,6 +144,9 @@ func (o *Outbox) Run(ctx context.Context) error {
 	}
 	o.mu.Unlock()
 	close(o.loaded)
+	if errors.Is(err, context.Canceled) {
+		return nil // ctx was done before there was anything to end
+	}
 	if err != nil {
 		return fmt.Errorf("read the outbox: %w", err)
 	}

@@ -426,6 +426,13 @@ func TestAddBeforeLoad(t *testing.T) {
 		if err := t.addEntry(t.entry("alice", other, "third")); !errors.Is(err, broken) {
 			t.Errorf("add: %v", err)
 		}
+		// A node may be told to stop while it starts.
+		t.store.set(func(s *testStore) { s.queues = context.Canceled })
+		t.Outbox = NewOutbox(t.store, t.committer, t.options)
+		if err := t.Outbox.Run(ctx); err != nil {
+			t.Errorf("Run, stopped: %v", err)
+		}
+
 		t.store.set(func(s *testStore) { s.queues = nil })
 		t.start()
 		t.wantEmpty("nothing was added")
