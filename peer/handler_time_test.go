@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tipt/tipt-go"
@@ -82,5 +85,126 @@ func TestSlowBody(t *testing.T) {
 		if r.inRoom() != 0 {
 			t.Errorf("%d bytes are held", r.inRoom())
 		}
+	})
+}
+
+// TestRoom fills the room for messages that are being worked on: a node cannot take it all,
+// and who gets none in time is told when to come back.
+func TestRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		work := make(chan struct{})
+		r := newReception(t, func(o *HandlerOptions) {
+			o.Receive = func(context.Context, tipt.Address, []byte) ([]byte, bool, error) {
+				<-work
+				return delivered, false, nil
+			}
+		})
+		var serving sync.WaitGroup
+		served := make(map[int]int)
+		var mu sync.Mutex
+		send := func(node tipt.NodeName) {
+			request := plainRequest("body")
+			AddVouch(request.Header, r.keys[node], own, tipt.Address{User: "bob", Node: node}, []byte("body"), time.Now())
+			request.ContentLength = -1 // taken for the longest
+			serving.Go(func() {
+				w := r.serve(request)
+				if want := time.Now().Add(tipt.ForwardTimeout); w.Code == 200 && w.deadline.After(want) {
+					t.Errorf("the body had until %v", w.deadline)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				served[w.Code]++
+				if after := w.Header().Get("Retry-After"); w.Code == 503 && after != "5" {
+					t.Errorf("Retry-After %s", after)
+				}
+			})
+		}
+		const share, all = maxIncomingNode / tipt.MaxSealedSize, maxIncoming / tipt.MaxSealedSize
+		for range share + 1 {
+			send(other)
+		}
+		send(third)
+		synctest.Wait()
+		if r.inRoom() != (share+1)*tipt.MaxSealedSize {
+			t.Errorf("%d bytes are held, want those of %d messages of one node and of one of another", r.inRoom(), share)
+		}
+		time.Sleep(roomTimeout)
+		synctest.Wait()
+		if served[503] != 1 || len(served) != 1 {
+			t.Errorf("served %v, want one refused", served)
+		}
+		// One that waits gets the room of one that is done.
+		send(other)
+		synctest.Wait()
+		work <- struct{}{}
+		work <- struct{}{}
+		synctest.Wait()
+		if served[200] != 2 || served[503] != 1 {
+			t.Errorf("served %v, want two", served)
+		}
+		// Many nodes together.
+		for i := range 2 * all {
+			node := tipt.NodeName(fmt.Sprintf("n%d.example", i/4))
+			if r.keys[node] == nil {
+				r.mu.Lock()
+				r.keys[node] = newNodeKey(t, node)
+				r.mu.Unlock()
+			}
+			send(node)
+		}
+		synctest.Wait()
+		if held := r.inRoom(); held > maxIncoming || held < maxIncoming-tipt.MaxSealedSize {
+			t.Errorf("%d bytes are held, want %d", held, maxIncoming)
+		}
+		close(work)
+		serving.Wait()
+		if r.inRoom() != 0 || len(r.nodeRoom.nodes) != 0 {
+			t.Errorf("%d bytes and %d nodes are left", r.inRoom(), len(r.nodeRoom.nodes))
+		}
+		if served[503] != 1 {
+			t.Errorf("served %v", served)
+		}
+	})
+}
+
+// inRoom returns how many bytes are being held.
+func (r *reception) inRoom() int64 {
+	free := int64(0)
+	for step := int64(maxIncoming); step > 0; step /= 2 {
+		for r.room.TryAcquire(step) {
+			free += step
+		}
+	}
+	r.room.Release(free)
+	return maxIncoming - free
+}
+
+// TestHandlerClose waits for what is being worked on, and refuses what comes.
+func TestHandlerClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		work := make(chan struct{})
+		r := newReception(t, func(o *HandlerOptions) {
+			o.Receive = func(context.Context, tipt.Address, []byte) ([]byte, bool, error) {
+				<-work
+				return delivered, false, nil
+			}
+		})
+		begun := make(chan int)
+		go func() { begun <- r.serve(r.request("body")).Code }()
+		synctest.Wait()
+		closed := make(chan struct{})
+		go func() { r.Close(); close(closed) }()
+		synctest.Wait()
+		r.wantRejected(t, "closed", r.request("body"), 503, "stopping")
+		select {
+		case <-closed:
+			t.Error("did not wait")
+		default:
+		}
+		close(work)
+		if code := <-begun; code != 200 {
+			t.Errorf("status %d", code)
+		}
+		<-closed
 	})
 }

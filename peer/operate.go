@@ -100,18 +100,24 @@ func (o *Outbox) Drop(ctx context.Context, node tipt.NodeName) (dropped int, err
 		o.mu.Unlock()
 		return 0, fmt.Errorf("%s: %w", node, ErrNothingWaits)
 	}
-	queues := make(map[*queue]int) // how much of each
+	var queues, sending []*queue
+	most := make(map[*queue]int)
 	for _, q := range d.queues {
 		q.claims++
-		queues[q] = q.kept
+		most[q] = q.kept
+		if q.stage == taken {
+			sending = append(sending, q)
+		} else {
+			queues = append(queues, q)
+		}
 	}
 	o.mu.Unlock()
-	for q, n := range queues {
+	for _, q := range append(queues, sending...) {
 		if e := o.claim(ctx, q); e != nil {
 			err = errors.Join(err, e)
 			continue
 		}
-		n, e := o.giveBack(ctx, q, n, func(entry *store.OutboxEntry) (tipt.ErrorCode, bool) {
+		n, e := o.giveBack(ctx, q, most[q], func(entry *store.OutboxEntry) (tipt.ErrorCode, bool) {
 			return o.code(entry, tipt.ErrNodeRefused), true
 		})
 		dropped += n

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -99,7 +97,6 @@ type office struct {
 	now      map[string]int // on their way: all, by node, by node and user
 	most     map[string]int
 	returned []store.UserID
-	log      strings.Builder
 }
 
 // testOutbox runs a test in a bubble with an outbox that runs. Every node takes a
@@ -137,7 +134,7 @@ func testOutbox(t *testing.T, f func(t *office), configure ...func(*OutboxOption
 				defer o.mu.Unlock()
 				o.returned = append(o.returned, id)
 			},
-			Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+			Logger: slog.New(slog.DiscardHandler),
 		}
 		for _, f := range configure {
 			f(&o.options)
