@@ -30,6 +30,7 @@ type cli struct {
 	Info     infoCmd     `cmd:"" help:"Show the account and what its node says about itself."`
 	Devices  devicesCmd  `cmd:"" help:"List the account's devices, or remove one."`
 	Passwd   passwdCmd   `cmd:"" help:"Change the password and sign out all other devices."`
+	Conform  conformCmd  `cmd:"" help:"Test a node, clause by clause, against the specification of the protocol."`
 	Key      keyCmd      `cmd:"" help:"Print a node's OpenPGP certificate, to seal requests to it."`
 	Doctor   doctorCmd   `cmd:"" help:"Find out what is wrong on the way to a node."`
 }

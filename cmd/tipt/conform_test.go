@@ -1,0 +1,138 @@
+//go:build external
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tipt/tipt-go/internal/tipttest"
+)
+
+// conformed is what the tests read of a report in JSON.
+type conformed struct {
+	Clauses []struct {
+		ID, Status, Why string
+		Side            string
+		Findings        []struct{ Scenario, Expected, Got string }
+	}
+	Blocked      []string
+	AccountsLeft int `json:"accounts_left"`
+}
+
+// conformTest runs `tipt conform` and returns what it prints and its status.
+func conformTest(t *testing.T, tipt string, d *tipttest.Daemon, p *tipttest.Process, args ...string) (stdout []byte, status int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	admin := fmt.Sprintf(`f() { '%s' "$@" --data '%s'; }; f`, d.Binary, d.Data)
+	cmd := exec.CommandContext(ctx, tipt, append([]string{
+		"conform", "wss://" + string(d.Name) + "/ws", "--ca", d.Root, "--connect", p.Addr, "--admin", admin,
+	}, args...)...)
+	cmd.Env = tipttest.Env("TIPT_CONFIG=" + t.TempDir())
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if errs.Len() > 0 {
+		t.Logf("standard error: %s", errs.String())
+	}
+	return out.Bytes(), cmd.ProcessState.ExitCode()
+}
+
+// A node as `tiptd serve` starts it passes, however it registers and whomever it lets in.
+func TestConformance(t *testing.T) {
+	dir := t.TempDir()
+	programs := make(map[string]string)
+	for _, name := range []string{"tipt", "tiptd"} {
+		path, err := tipttest.Build(dir, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs[name] = path
+	}
+	for _, tt := range []struct {
+		name  string
+		flags []string
+		// untested are reasons that this node leaves.
+		untested []string
+	}{
+		{"open", []string{"--registration", "open"}, []string{"--slow", "by invitation", "not closed", "no anonymous"}},
+		{"limits", []string{"--registration", "open", "--limits", "on"}, []string{"--slow", "by invitation", "not closed", "no anonymous"}},
+		{"invite", []string{"--registration", "invite", "--anonymous"}, []string{"--slow", "not closed"}},
+		{"closed", nil, []string{"--slow", "by invitation", "registration is closed"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			d := tipttest.NewDaemon(t, programs["tiptd"], tt.flags...)
+			p := d.Start(t)
+			out, status := conformTest(t, programs["tipt"], d, p, "--format", "json")
+			if status != 0 {
+				t.Errorf("exit status %d", status)
+			}
+			var report conformed
+			if err := json.Unmarshal(out, &report); err != nil {
+				t.Fatalf("%v in\n%s", err, out)
+			}
+			if len(report.Blocked) > 0 || report.AccountsLeft > 0 {
+				t.Errorf("not set up: %q; accounts left: %d", report.Blocked, report.AccountsLeft)
+			}
+			passed := 0
+			for _, c := range report.Clauses {
+				switch c.Status {
+				case "passed":
+					passed++
+				case "failed":
+					t.Errorf("%s: %+v", c.ID, c.Findings)
+				default:
+					known := c.Side == "client"
+					for _, why := range append(tt.untested, "needs a", "shows only", "happens inside", "drafts'", "the node to stop") {
+						known = known || strings.Contains(c.Why, why)
+					}
+					if !known {
+						t.Errorf("%s was not tested: %s", c.ID, c.Why)
+					}
+				}
+			}
+			if passed == 0 {
+				t.Error("nothing was tested")
+			}
+			p.Stop()
+		})
+	}
+	t.Run("slow", func(t *testing.T) {
+		t.Parallel() // it only waits
+		d := tipttest.NewDaemon(t, programs["tiptd"], "--registration", "open")
+		p := d.Start(t)
+		out, status := conformTest(t, programs["tipt"], d, p, "--slow", "--only", "silence")
+		if status != 0 || !bytes.Contains(out, []byte(" 0 failed")) {
+			t.Errorf("exit status %d:\n%s", status, out)
+		}
+	})
+	t.Run("junit", func(t *testing.T) {
+		d := tipttest.NewDaemon(t, programs["tiptd"])
+		p := d.Start(t)
+		out, status := conformTest(t, programs["tipt"], d, p, "--only", "info", "--format", "junit")
+		var suite struct {
+			Tests int `xml:"tests,attr"`
+		}
+		if err := xml.Unmarshal(out, &suite); err != nil || suite.Tests == 0 || status != 0 {
+			t.Errorf("exit status %d, %d tests, %v:\n%s", status, suite.Tests, err, out)
+		}
+		p.Stop()
+		if out, status := conformTest(t, programs["tipt"], d, p, "--only", "info"); status != exitUsage {
+			t.Errorf("exit status %d for a node that is gone:\n%s", status, out)
+		}
+	})
+}
