@@ -28,9 +28,12 @@ type patient struct {
 	pages    map[string]http.HandlerFunc        // by path; / is all others
 	answers  map[tipt.NodeRequest]func() []byte // the body; without one the connection is closed
 	deaf     bool                               // nothing of what comes on a WebSocket is read
-	running  sync.WaitGroup                     // connections that were upgraded
-	mu       sync.Mutex                         // guards the following
-	open     []interface{ CloseNow() }          // likewise
+
+	running sync.WaitGroup // connections that were upgraded
+
+	mu    sync.Mutex                  // guards the following
+	open  []interface{ CloseNow() }   // connections that were upgraded
+	asked map[tipt.NodeRequest][]byte // the body of the last request of a type
 }
 
 func newPatientKey(t *testing.T, name string) *seal.NodeKey {
@@ -44,7 +47,7 @@ func newPatientKey(t *testing.T, name string) *seal.NodeKey {
 
 func newPatient(t *testing.T, cert *tls.Certificate) *patient {
 	t.Helper()
-	p := &patient{t: t, cert: cert, key: newPatientKey(t, "node.example")}
+	p := &patient{t: t, cert: cert, key: newPatientKey(t, "node.example"), asked: make(map[tipt.NodeRequest][]byte)}
 	p.pages = map[string]http.HandlerFunc{
 		"/":   p.upgrade,
 		"/ws": p.upgrade,
@@ -151,7 +154,11 @@ type patientHandler struct {
 func (h *patientHandler) ServeEvent(tipt.Packet) {}
 
 func (h *patientHandler) ServeTipt(r *link.Request) {
-	answer, ok := h.patient.answers[tipt.NodeRequest(r.Code)]
+	code := tipt.NodeRequest(r.Code)
+	h.patient.mu.Lock()
+	h.patient.asked[code] = r.Body
+	h.patient.mu.Unlock()
+	answer, ok := h.patient.answers[code]
 	if !ok {
 		h.link.Close(tipt.CloseProtocol, "not today")
 		return
