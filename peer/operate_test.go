@@ -252,14 +252,15 @@ func anything(t *office, r *rand.Rand) {
 		}
 	}
 	bad := true
+	nodesRand := rand.New(rand.NewPCG(r.Uint64(), 1)) // with mu held
 	t.answers(func(ctx context.Context, c call) (Answer, error) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		what := r.IntN(8)
+		what := nodesRand.IntN(8)
 		if !bad {
 			what = 0
 		}
-		took := time.Duration(r.IntN(2000)) * time.Millisecond
+		took := time.Duration(nodesRand.IntN(2000)) * time.Millisecond
 		t.mu.Unlock()
 		err := sleep(ctx, took)
 		t.mu.Lock()
@@ -267,7 +268,7 @@ func anything(t *office, r *rand.Rand) {
 		case what == 1:
 			return Answer{}, down()
 		case what == 2:
-			return Answer{}, status(503, time.Duration(r.IntN(100))*time.Second)
+			return Answer{}, status(503, time.Duration(nodesRand.IntN(100))*time.Second)
 		case what == 3:
 			return Answer{}, status(500)
 		case what == 4:
