@@ -221,13 +221,25 @@ type shape []field
 const anyNumber = 1<<63 - 1
 
 var (
-	errorShape = shape{{key: "code", kind: kindUint, most: 0x7f}, {key: "msg", kind: kindStr, most: 255, optional: true},
-		{key: "wait", kind: kindUint, most: 1<<32 - 1, optional: true}}
-	deliverShape = shape{{key: "mid", kind: kindBin, most: 16, exact: true}, {key: "from", kind: kindStr, most: 318, optional: true},
-		{key: "time", kind: kindUint, most: anyNumber}, {key: "msg", kind: kindBin, most: 1_990_000}}
-	returnShape = shape{{key: "mid", kind: kindBin, most: 16, exact: true}, {key: "ref", kind: kindBin, most: 16, exact: true, optional: true},
-		{key: "node", kind: kindStr, most: 253}, {key: "time", kind: kindUint, most: anyNumber},
-		{key: "resp", kind: kindBin, most: 4096, optional: true}, {key: "code", kind: kindUint, most: 0x7f, optional: true}}
+	errorShape = shape{
+		{key: "code", kind: kindUint, most: 0x7f},
+		{key: "msg", kind: kindStr, most: 255, optional: true},
+		{key: "wait", kind: kindUint, most: 1<<32 - 1, optional: true},
+	}
+	deliverShape = shape{
+		{key: "mid", kind: kindBin, most: 16, exact: true},
+		{key: "from", kind: kindStr, most: 318, optional: true},
+		{key: "time", kind: kindUint, most: anyNumber},
+		{key: "msg", kind: kindBin, most: 1_990_000},
+	}
+	returnShape = shape{
+		{key: "mid", kind: kindBin, most: 16, exact: true},
+		{key: "ref", kind: kindBin, most: 16, exact: true, optional: true},
+		{key: "node", kind: kindStr, most: 253},
+		{key: "time", kind: kindUint, most: anyNumber},
+		{key: "resp", kind: kindBin, most: 4096, optional: true},
+		{key: "code", kind: kindUint, most: 0x7f, optional: true},
+	}
 	deviceShape = shape{{key: "dev", kind: kindStr, most: 64}, {key: "seen", kind: kindUint, most: anyNumber}, {key: "on", kind: kindBool, most: 1}}
 )
 
@@ -237,10 +249,16 @@ var responses = map[int]struct {
 	shape  shape
 }{
 	reqHandshake: {"T-4.8", shape{{key: "ver", kind: kindStr, most: 64}, {key: "comp", kind: kindBool, most: 1}}},
-	reqSignIn: {"T-4.19", shape{{key: "addr", kind: kindStr, most: 318},
-		{key: "tok", kind: kindBin, most: 32, exact: true, optional: true}}},
-	reqGetInfo: {"T-4.37", shape{{key: "node", kind: kindStr, most: 253}, {key: "soft", kind: kindStr, most: 255},
-		{key: "reg", kind: kindUint, most: 2}, {key: "time", kind: kindUint, most: anyNumber}}},
+	reqSignIn: {"T-4.19", shape{
+		{key: "addr", kind: kindStr, most: 318},
+		{key: "tok", kind: kindBin, most: 32, exact: true, optional: true},
+	}},
+	reqGetInfo: {"T-4.37", shape{
+		{key: "node", kind: kindStr, most: 253},
+		{key: "soft", kind: kindStr, most: 255},
+		{key: "reg", kind: kindUint, most: 2},
+		{key: "time", kind: kindUint, most: anyNumber},
+	}},
 	reqGetNodeKey:  {"T-4.70", shape{{key: "key", kind: kindBin, most: 8192}}},
 	reqListDevices: {"T-4.42", shape{{key: "devs", kind: kindArray, most: 1 << 16}}},
 }
