@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -171,5 +172,55 @@ func TestCanceled(t *testing.T) {
 		wantOutcome(t, "canceled", err, perhapsSent)
 		_, err = c.Forward(ctx, other, alice, []byte("sealed"))
 		wantOutcome(t, "canceled before", err, nothingSent)
+	})
+}
+
+// TestRequestsAtOnce has more requests than may be under way to a node: the others wait, for as long
+// as a request may take.
+func TestRequestsAtOnce(t *testing.T) {
+	release := make(chan struct{})
+	var now atomic.Int64
+	inBubble(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		now.Add(1)
+		defer now.Add(-1)
+		select {
+		case <-release:
+			answer(200, typeMsgpack, delivered)(w, r)
+		case <-r.Context().Done():
+		}
+	}), func(t *testing.T, c *Client, _ *wire) {
+		release = make(chan struct{})
+		var served, unknown, waited atomic.Int64
+		var requests sync.WaitGroup
+		forward := func() {
+			_, err := c.Forward(t.Context(), other, alice, []byte("sealed"))
+			f, failed := errors.AsType[*Failure](err)
+			switch {
+			case !failed:
+				served.Add(1)
+			case f.Unknown:
+				unknown.Add(1)
+			default:
+				waited.Add(1)
+				wantOutcome(t, "waited in vain", err, nothingSent)
+			}
+		}
+		for range maxRequests + 10 {
+			requests.Go(forward)
+		}
+		synctest.Wait()
+		if n := now.Load(); n != maxRequests {
+			t.Errorf("%d requests at once", n)
+		}
+		release <- struct{}{}
+		synctest.Wait()
+		if n := now.Load(); n != maxRequests || served.Load() != 1 {
+			t.Errorf("%d requests at once, %d answered", n, served.Load())
+		}
+		requests.Wait()
+		// All end at the same time, which lets some of those who waited in for an instant.
+		if served.Load() != 1 || unknown.Load() < maxRequests || waited.Load() == 0 {
+			t.Errorf("%d were answered, %d not, %d waited in vain", served.Load(), unknown.Load(), waited.Load())
+		}
 	})
 }

@@ -294,7 +294,10 @@ func TestKeysBounds(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		// Users ask nevertheless, and who joins a fetch under way is no new one.
+		if s.most != maxClaimed {
+			t.Errorf("%d fetches for claims, want %d", s.most, maxClaimed)
+		}
+		// Users ask nevertheless.
 		var users sync.WaitGroup
 		for i := range 2 * maxFetches {
 			users.Go(func() {
