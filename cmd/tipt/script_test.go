@@ -21,15 +21,26 @@ import (
 // patience is how long a test waits for what should come soon.
 const patience = 30 * time.Second
 
-func TestMain(m *testing.M) {
-	testscript.Main(checked{m}, map[string]func(){"tipt": main})
-}
+// TestMain puts the real program into PATH, built once and without the race detector,
+// under which it takes a second to start.
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
 
-// checked looks for leaked goroutines after the tests.
-type checked struct{ *testing.M }
-
-func (c checked) Run() int {
-	status := c.M.Run()
+func testMain(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "tipt-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if _, err := tipttest.Build(dir, "tipt"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if err := os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	status := m.Run()
 	if err := goleak.Find(); status == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
