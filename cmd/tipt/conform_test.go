@@ -111,15 +111,6 @@ func TestConformance(t *testing.T) {
 			p.Stop()
 		})
 	}
-	t.Run("slow", func(t *testing.T) {
-		t.Parallel() // it only waits
-		d := tipttest.NewDaemon(t, programs["tiptd"], "--registration", "open")
-		p := d.Start(t)
-		out, status := conformTest(t, programs["tipt"], d, p, "--slow", "--only", "silence")
-		if status != 0 || !bytes.Contains(out, []byte(" 0 failed")) {
-			t.Errorf("exit status %d:\n%s", status, out)
-		}
-	})
 	t.Run("junit", func(t *testing.T) {
 		d := tipttest.NewDaemon(t, programs["tiptd"])
 		p := d.Start(t)
