@@ -39,7 +39,7 @@ var mayImport = map[string][]string{
 	"internal/tipttest": {".", "internal/ws", "link", "seal", "store/sqlite", "account", "node", "internal/devca"},
 	"internal/letters":  {".", "internal/ws", "link", "seal"},
 	"cmd/tiptd":         {".", "internal/fault", "seal", "store", "store/sqlite", "peer", "node", "client", "internal/limit", "internal/tap", "internal/devca"},
-	"cmd/tipt":          {".", "client", "conform", "internal/tap"},
+	"cmd/tipt":          {".", "client", "conform", "internal/ws", "link", "seal"}, // the last three for doctor, which walks the way itself
 }
 
 // imports returns, for each package of the module, what it imports of the module
