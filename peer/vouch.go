@@ -183,7 +183,7 @@ func (v *Vouch) parseFrom(line string) error {
 	}
 	v.From.User = name
 	// One spelling only, or a log and a block list could be told different names.
-	if string(name) != string(raw) || v.from() != line {
+	if v.from() != line {
 		return fmt.Errorf("spelt otherwise than %s", v.from())
 	}
 	return nil

@@ -82,8 +82,15 @@ func TestVouchIsRefused(t *testing.T) {
 		{name: "half an escape", change: set("Tipt-From", "alice%4@a.example"), want: "Tipt-From"},
 		{name: "no sender's name", change: set("Tipt-From", "@a.example"), want: "Tipt-From"},
 		{name: "no node's name", change: set("Tipt-From", "alice@localhost"), want: "Tipt-From"},
-		{name: "unknown digest", change: replace("Content-Digest", "sha-256", "sha-512"), want: "Content-Digest"},
-		{name: "two digests", change: replace("Content-Digest", "sha-256", "md5=:AA==:, sha-256"), want: "Content-Digest"},
+		{name: "unknown digest", change: replace("Content-Digest", "sha-256", "sha-512"), want: "sha-256 alone"},
+		{name: "two digests", change: replace("Content-Digest", "sha-256", "md5=:AA==:, sha-256"), want: "sha-256 alone"},
+		{name: "short digest", change: set("Content-Digest", "sha-256=:AAAA:"), want: "3 bytes, want 32"},
+		{name: "digest as text", change: set("Content-Digest", `sha-256="AAAA"`), want: "no byte sequence"},
+		{name: "short signature", change: set("Signature", "tipt=:AAAA:"), want: "3 bytes, want 64"},
+		{name: "signature with a parameter", change: set("Signature", "tipt=:AAAA:;x"), want: "no plain byte sequence"},
+		{name: "no components", change: set("Signature-Input", `tipt=x;created=1`), want: "no list of components"},
+		{name: "component with a parameter", change: replace("Signature-Input", `"@method"`, `"@method";req`), want: "component 1"},
+		{name: "no dictionary", change: set("Signature-Input", `"tipt"`), want: "Signature-Input"},
 		{name: "member doubled", change: func(h http.Header) {
 			h.Set("Signature", h.Get("Signature")+", "+h.Get("Signature"))
 		}, want: "doubled"},
@@ -96,7 +103,7 @@ func TestVouchIsRefused(t *testing.T) {
 		{name: "components turned", change: replace("Signature-Input", `"@method" "@authority"`, `"@authority" "@method"`), want: "component 1"},
 		{name: "a parameter more", change: replace("Signature-Input", ";alg=", `;nonce="x";alg=`), want: "parameters"},
 		{name: "no alg", change: replace("Signature-Input", `;alg="ed25519"`, ""), want: "parameters"},
-		{name: "another alg", change: replace("Signature-Input", "ed25519", "hmac-sha256"), want: "alg"},
+		{name: "another alg", change: replace("Signature-Input", "ed25519", "hmac-sha256"), want: "alg is hmac-sha256"},
 		{name: "another time", change: replace("Signature-Input", "created=18", "created=17"), want: "clock"},
 		{name: "time in quotes", change: replace("Signature-Input", "created=1800000000", `created="1800000000"`), want: "created"},
 		{name: "key in upper case", change: func(h http.Header) {
