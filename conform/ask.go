@@ -126,17 +126,6 @@ func (c *conn) answer(p *packet, code int, more ...any) {
 	c.sendBytes(f.pack())
 }
 
-// takeAll answers nil to n requests of the node and returns them.
-func (c *conn) takeAll(n int) []*packet {
-	var got []*packet
-	for range n {
-		p := c.deliver()
-		c.answer(p, ok)
-		got = append(got, p)
-	}
-	return got
-}
-
 // quiet shows that the node has nothing to say: what it is asked now it answers next.
 func (c *conn) quiet(what string) bool {
 	id := c.ask(reqGetInfo, nil)
@@ -153,7 +142,7 @@ func (c *conn) quiet(what string) bool {
 
 // wantClose waits for the node to close, and checks with which code.
 func (c *conn) wantClose(what string, codes ...int) bool {
-	c.await(patience, func() bool { return c.end != nil })
+	c.await(c.t.s.patience, func() bool { return c.end != nil })
 	c.mu.Lock()
 	end := c.end
 	c.mu.Unlock()
@@ -190,16 +179,16 @@ func (c *conn) alive(what string) bool {
 // ping sends a PING and waits for its PONG.
 func (c *conn) ping(payload, when string) {
 	c.sendFrame("PING", true, opPing, []byte(payload))
-	if !c.await(patience, func() bool { return slices.Contains(c.pongs, payload) || c.end != nil }) || !c.open() {
+	if !c.await(c.t.s.patience, func() bool { return slices.Contains(c.pongs, payload) || c.end != nil }) || !c.open() {
 		c.t.wrong(c, "a PONG of the same payload "+when, c.state())
 	}
 }
 
 // eventually waits until f is true, which it asks anew from time to time.
 func (c *conn) eventually(what string, f func() bool) {
-	for end := time.Now().Add(patience); !f(); {
+	for end := time.Now().Add(c.t.s.patience); !f(); {
 		if time.Now().After(end) {
-			c.t.fatal(c, what, fmt.Sprintf("not within %v", patience))
+			c.t.fatal(c, what, fmt.Sprintf("not within %v", c.t.s.patience))
 		}
 		c.t.pause(20 * time.Millisecond)
 	}

@@ -120,7 +120,7 @@ func checkSignIn(t *T) {
 // devices lists the names of the user's devices.
 func (c *conn) devices() []string {
 	var names []string
-	for _, d := range c.wantOK(c.exchange(reqListDevices, nil)).body.get("devs").items {
+	for _, d := range c.wantOK(c.exchange(reqListDevices, nil)).body.get("devs").list() {
 		names = append(names, d.get("dev").str())
 	}
 	return names

@@ -29,9 +29,8 @@ func checkTaken(t *T) {
 		t.check(c, text(p) == fmt.Sprint(i), fmt.Sprintf("message %d", i), text(p))
 		c.answer(p, code)
 		c.alive("a DELIVER answered " + errorName(code))
-		c.hang()
-		c = t.signIn(u)
-		c.quiet("no DELIVER that was answered " + errorName(code))
+		c = t.again(c)
+		c.nothingBefore("no DELIVER that was answered " + errorName(code))
 	}
 }
 
@@ -73,10 +72,9 @@ func checkBusy(t *T) {
 		c.answer(p, ok)
 		c.answer(got[2], ok)
 		c.answer(got[4], ok)
-		c.quiet("nothing sent twice")
-		c.hang()
-		c = t.signIn(c.user)
-		c.quiet("nothing that was taken")
+		c.nothingBefore("nothing sent twice")
+		c = t.again(c)
+		c.nothingBefore("nothing that was taken")
 	}
 }
 
@@ -96,10 +94,9 @@ func checkFailed(t *T) {
 		c.answer(got[1], code)
 		c.answer(got[2], ok)
 		c.alive("a DELIVER answered " + errorName(code))
-		c.hang()
-		c = t.signIn(c.user)
+		c = t.again(c)
 		c.wantTexts("after 1 was answered "+errorName(code), "1", "2", "3")
-		c.quiet("nothing more")
+		c.nothingBefore("nothing more")
 	}
 }
 
@@ -113,19 +110,28 @@ func checkInterrupted(t *T) {
 	for range 5 {
 		got = append(got, c.deliver())
 	}
-	t.on("T-4.86")
-	for _, i := range []int{4, 3, 0} { // all but 1 and 2, the last first
-		c.answer(got[i], ok)
-	}
-	c.alive("DELIVERs answered in another order")
-	c.hang()
-	c = t.signIn(u)
 	t.on("T-4.81")
-	c.wantTexts("after a connection that ended with 1 and 2 unanswered", "1", "2", "3", "4")
-	c.quiet("nothing more")
-	c.hang()
-	c = t.signIn(u)
-	c.quiet("nothing that was taken")
+	c.answer(got[0], ok)
+	c.alive("a DELIVER that was taken")
+	c = t.again(c)
+	got = nil
+	for i := 1; i < 5; i++ {
+		p := c.deliver()
+		if text(p) != fmt.Sprint(i) {
+			t.fatal(c, fmt.Sprintf("message %d, since 0 alone was taken", i), "message "+text(p))
+		}
+		got = append(got, p)
+	}
+	t.on("T-4.86")
+	c.answer(got[3], ok) // all but 1 and 2, the last first
+	c.answer(got[2], ok)
+	c.alive("DELIVERs answered in another order")
+	c = t.again(c)
+	c.wantTexts("after a connection on which 1 and 2 were not taken", "1", "2", "3", "4")
+	t.on("T-4.81")
+	c.nothingBefore("nothing more")
+	c = t.again(c)
+	c.nothingBefore("nothing that was taken")
 }
 
 func checkWindow(t *T) {

@@ -107,10 +107,10 @@ func checkListDevices(t *T) {
 	t.signIn(u, "dev", "sender", "recv", false)
 	two.hang()
 	t.on("T-4.42")
-	want := map[string]uint64{"one": 1, "two": 0, "sender": 0}
-	one.eventually("the device two as not receiving", func() bool { return one.listed()["two"].get("on").n == 0 })
+	want := map[string]bool{"one": true, "two": false, "sender": false}
+	one.eventually("the device two as not receiving", func() bool { return one.listed()["two"].get("on").is(false) })
 	p := one.wantOK(one.exchange(reqListDevices, nil))
-	devices := p.body.get("devs").items
+	devices := p.body.get("devs").list()
 	t.check(one, len(devices) == len(want), "3 devices", fmt.Sprint(len(devices)))
 	for _, d := range devices {
 		for _, f := range deviceShape.faults("T-4.42", "devs[]", d) {
@@ -121,8 +121,8 @@ func checkListDevices(t *T) {
 		switch {
 		case !known:
 			t.wrong(one, "devices one, two and sender", name)
-		case d.get("on") == nil || d.get("on").n != on:
-			t.wrong(one, fmt.Sprintf("on %t for %s", on == 1, name), "the opposite")
+		case !d.get("on").is(on):
+			t.wrong(one, fmt.Sprintf("on %t for %s", on, name), "the opposite, or none")
 		case d.get("seen").num() < 1_577_836_800_000:
 			t.wrong(one, "seen in ms since 1970", fmt.Sprint(d.get("seen").num()))
 		}
@@ -132,7 +132,7 @@ func checkListDevices(t *T) {
 // listed returns the user's devices by name.
 func (c *conn) listed() map[string]*value {
 	devices := make(map[string]*value)
-	for _, d := range c.wantOK(c.exchange(reqListDevices, nil)).body.get("devs").items {
+	for _, d := range c.wantOK(c.exchange(reqListDevices, nil)).body.get("devs").list() {
 		devices[d.get("dev").str()] = d
 	}
 	return devices
@@ -171,7 +171,7 @@ func checkManyDevices(t *T) {
 	first := t.signIn(u, "dev", "device-1")
 	second := t.signIn(u, "dev", "device-2")
 	second.hang()
-	first.eventually("device-2 as not receiving", func() bool { return first.listed()["device-2"].get("on").n == 0 })
+	first.eventually("device-2 as not receiving", func() bool { return first.listed()["device-2"].get("on").is(false) })
 	rest := []*conn{first}
 	for i := 3; i <= 32; i++ {
 		rest = append(rest, t.signIn(u, "dev", fmt.Sprintf("device-%d", i)))

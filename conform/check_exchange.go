@@ -10,7 +10,7 @@ func exchangeScenarios() []scenario {
 	return []scenario{
 		{name: "unreadable", clauses: []string{"T-3.5", "T-3.6", "T-3.7"}, run: checkUnreadable},
 		{name: "readable", clauses: []string{"T-3.2", "T-3.3"}, run: checkReadable},
-		{name: "not-answered", clauses: []string{"T-2.34", "T-3.12"}, run: checkNotAnswered},
+		{name: "not-answered", clauses: []string{"T-2.34", "T-3.4", "T-3.12"}, run: checkNotAnswered},
 		{name: "all-ids", clauses: []string{"T-3.9", "T-3.10", "T-3.15"}, run: checkAllIDs},
 		{name: "id-in-flight", clauses: []string{"T-3.11", "T-2.36"}, run: checkIDInFlight},
 		{name: "malformed-responses", clauses: []string{"T-3.8", "T-6.4", "T-3.12"}, run: checkMalformedResponses},
@@ -116,14 +116,16 @@ func checkReadable(t *T) {
 
 func checkNotAnswered(t *T) {
 	c := t.member()
-	t.on("T-2.34")
+	t.on("T-3.4")
 	for code := range 0x80 {
 		if code != reqForward {
-			c.sendBytes(fields{"ver", c.ver, "id", code, "pakt", pktEvent, "reqt", code}.pack())
+			c.sendBytes(fields{"ver", c.ver, "id", 128 + code, "pakt", pktEvent, "reqt", code}.pack())
 		}
 	}
-	c.quiet("nothing for events of other codes than FORWARD")
-	event := fields{"ver", c.ver, "id", 9, "pakt", pktEvent, "reqt", reqForward, "body", t.forward(false, []byte("x"))}
+	c.quiet("no answer to events of other codes than FORWARD")
+	t.on("T-2.34")
+	c.alive("events of other codes than FORWARD")
+	event := fields{"ver", c.ver, "id", 255, "pakt", pktEvent, "reqt", reqForward, "body", t.forward(false, []byte("x"))}
 	for _, b := range []raw{
 		event.without("ver").pack(), event.without("reqt").pack(), event.without("body").pack(), event.with("reqt", packAs(0xcc, 0x20)).pack(),
 		append(event.pack(), 0), append(event, "err", fields{"code", 1}).pack(), append(event, "more", 1).pack(), event.with("ver", "1").pack(),
@@ -329,8 +331,12 @@ func (t *T) pipeline(u *user, body fields) bool {
 		body any
 		want int
 	}{
-		{reqHandshake, nil, ok}, {reqGetInfo, nil, ok}, {reqListDevices, nil, errSignInRequired}, {reqSignIn, body, ok},
-		{reqListDevices, nil, ok}, {reqSignIn, body, errSignedIn},
+		{reqHandshake, nil, ok},
+		{reqGetInfo, nil, ok},
+		{reqListDevices, nil, errSignInRequired},
+		{reqSignIn, body, ok},
+		{reqListDevices, nil, ok},
+		{reqSignIn, body, errSignedIn},
 		{reqForward, t.forward(true, t.seal(message(u.name, randomBytes(16), nil), recipe{})), ok},
 	}
 	var ids []uint8

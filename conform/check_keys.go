@@ -183,6 +183,11 @@ func checkKeys(t *T, code int) {
 }
 
 var extensions = []raw{
-	{0xd4, 1, 0}, {0xd5, 1, 0, 0}, {0xd6, 0xff, 0, 0, 0, 0}, append(raw{0xd7, 1}, make(raw, 8)...), append(raw{0xd8, 1}, make(raw, 16)...),
-	{0xc7, 1, 1, 0}, {0xc8, 0, 1, 1, 0}, {0xc9, 0, 0, 0, 1, 1, 0},
+	{0xd4, 1, 0},
+	{0xd5, 1, 0, 0},
+	{0xd6, 0xff, 0, 0, 0, 0},
+	append(raw{0xd7, 1}, make(raw, 8)...), append(raw{0xd8, 1}, make(raw, 16)...),
+	{0xc7, 1, 1, 0},
+	{0xc8, 0, 1, 1, 0},
+	{0xc9, 0, 0, 0, 1, 1, 0},
 }

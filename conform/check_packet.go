@@ -220,7 +220,8 @@ func checkNewerKeys(t *T) {
 	}
 	for _, v := range slices.Concat(extensions, []raw{
 		fields{}.packAs(0xdf), head(0xdd, 0), fields{"a", 1, "a", 2}.pack(), pack("\xff"), pack([]any{"\xff"}),
-		fields{5, 1}.pack(), fields{packAs(0xda, "k"), 1}.pack(), {0xc1},
+		fields{5, 1}.pack(), fields{packAs(0xda, "k"), 1}.pack(),
+		{0xc1},
 	}) {
 		c.tryRoot(fmt.Sprintf("bytes % x for an unknown key", []byte(v)), func(f fields) raw { return append(f, "more", v).pack() }, errMalformed)
 	}

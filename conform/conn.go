@@ -243,7 +243,7 @@ func (c *conn) sendFrame(what string, final bool, opcode byte, payload []byte) {
 func (c *conn) write(b []byte) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	_ = c.tls.SetWriteDeadline(time.Now().Add(2 * patience)) // fails as the write then does
+	_ = c.tls.SetWriteDeadline(time.Now().Add(2 * dialTime)) // fails as the write then does
 	_, err := c.tls.Write(b)
 	if err != nil && !errors.Is(err, net.ErrClosed) {
 		c.mu.Lock()
@@ -276,6 +276,7 @@ func (c *conn) await(patience time.Duration, f func() bool) bool {
 		select {
 		case <-changed:
 		case <-timer.C:
+			c.t.waited++
 			return false
 		case <-c.t.ctx.Done():
 			c.t.giveUp()
@@ -287,7 +288,7 @@ func (c *conn) await(patience time.Duration, f func() bool) bool {
 // returns nil when the connection ends, or nothing comes, before.
 func (c *conn) find(wanted func(*packet) bool) *packet {
 	var found *packet
-	c.await(patience, func() bool {
+	c.await(c.t.s.patience, func() bool {
 		for i, p := range c.arrived {
 			if wanted(p) {
 				found = p
@@ -304,7 +305,7 @@ func (c *conn) find(wanted func(*packet) bool) *packet {
 func (c *conn) state() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	text := fmt.Sprintf("nothing within %v", patience)
+	text := fmt.Sprintf("nothing within %v", c.t.s.patience)
 	if c.end != nil {
 		text = c.end.String()
 	}

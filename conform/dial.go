@@ -16,13 +16,8 @@ import (
 	"time"
 )
 
-// Times a scenario waits.
-const (
-	// patience is how long a node may take for what it has to do at once.
-	patience = 15 * time.Second
-	// dialTime is how long a connection may take to come about.
-	dialTime = 15 * time.Second
-)
+// dialTime is how long a connection may take to come about.
+const dialTime = 15 * time.Second
 
 // dialOptions are of one connection.
 type dialOptions struct {

@@ -82,3 +82,12 @@ func (c *conn) deliverAnswered() *packet {
 	c.answer(p, ok)
 	return p
 }
+
+// nothingBefore shows that the mailbox holds nothing more for this device: what is stored now
+// comes next.
+func (c *conn) nothingBefore(what string) {
+	c.send(c.user, "fence")
+	if p := c.deliverAnswered(); text(p) != "fence" {
+		c.t.wrong(c, what, fmt.Sprintf("%v with msg %q", p, text(p)))
+	}
+}

@@ -210,6 +210,17 @@ func (v *value) get(key string) *value {
 	return nil
 }
 
+// list returns an array's items, none for what is none.
+func (v *value) list() []*value {
+	if v == nil || v.kind != kindArray {
+		return nil
+	}
+	return v.items
+}
+
+// is reports whether v is that bool.
+func (v *value) is(want bool) bool { return v != nil && v.kind == kindBool && (v.n == 1) == want }
+
 func (v *value) isNil() bool { return v == nil || v.kind == kindNil }
 
 // str returns a string's text, "" for what is none.
@@ -334,6 +345,9 @@ func (v *value) smallest() bool {
 
 // faults returns what breaks section 2 in v, whatever the keys are.
 func (v *value) faults(depth int) []fault {
+	if v == nil {
+		return nil
+	}
 	var found []fault
 	if !v.smallest() {
 		found = append(found, fault{"T-2.10", fmt.Sprintf("marker %02x for %s %d, which has a smaller one", v.marker, v.kind, v.n)})

@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/x509"
@@ -29,7 +30,9 @@ type Options struct {
 	Invites    []string       // for nodes that register by invitation
 	Only       string         // regular expression that a clause's id or scenario's name matches as a whole; empty for all
 	Slow       bool           // also what takes minutes
-	Admin      string         // shell command that is run with "maintenance on", "maintenance off", "invite new", "user disable NAME"
+	// Patience is how long a node may take for what it has to do at once; 0 is 15 s.
+	Patience time.Duration
+	Admin    string // shell command that is run with "maintenance on", "maintenance off", "invite new", "user disable NAME"
 }
 
 // A suite is one run.
@@ -38,6 +41,7 @@ type suite struct {
 	// scenario runs.
 	Options
 	host, address string
+	patience      time.Duration
 	run           string // tells this run's accounts from those of others
 	only          *regexp.Regexp
 	node          string
@@ -113,7 +117,7 @@ func newSuite(o Options) (*suite, error) {
 	}
 	s := &suite{
 		Options: o, host: u.Hostname(), address: o.Connect, invites: slices.Clone(o.Invites),
-		run: strings.ToLower(rand.Text()[:6]),
+		run: strings.ToLower(rand.Text()[:6]), patience: cmp.Or(o.Patience, 15*time.Second),
 	}
 	if s.UserPrefix == "" {
 		s.UserPrefix = "conform-"

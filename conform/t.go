@@ -10,6 +10,10 @@ import (
 	"time"
 )
 
+// mostWaited is how often a scenario waits in vain: a node that does not close what it should is
+// not to keep the suite for an hour.
+const mostWaited = 3
+
 // shownCrossings is how much of a connection is in a finding.
 const shownCrossings = 8
 
@@ -42,6 +46,7 @@ type T struct {
 
 	// Owned by the scenario.
 	clause string // what is being checked; empty while the stage is set
+	waited int    // how often something did not come in time
 	users  []*user
 	conns  []*conn
 
@@ -75,6 +80,9 @@ func (t *T) wrong(c *conn, want, got string) {
 	}
 	t.mu.Unlock()
 	t.add(c, t.clause, want, got)
+	if t.waited >= mostWaited {
+		runtime.Goexit()
+	}
 }
 
 // fatal is wrong, and the end of the scenario.

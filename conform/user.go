@@ -82,6 +82,18 @@ func (c *conn) signIn(u *user, more ...any) *packet {
 	return p
 }
 
+// again ends a connection of the device default without a word, and signs that device in
+// anew once the node has noticed.
+func (t *T) again(c *conn) *conn {
+	watcher := t.signIn(c.user, "dev", "watcher", "recv", false)
+	c.hang()
+	watcher.eventually("the device to be listed as not receiving once its connection has ended", func() bool {
+		return watcher.listed()["default"].get("on").is(false)
+	})
+	watcher.hang()
+	return t.signIn(c.user)
+}
+
 // member makes an account and signs it in on its first connection.
 func (t *T) member() *conn {
 	c := t.greeted()
