@@ -129,6 +129,11 @@ func (r *trial) address(user tipt.UserName) tipt.Address {
 	return tipt.Address{User: user, Node: r.daemon.Name}
 }
 
+// note adds what happened to the node to the history of all letters.
+func (r *trial) note(format string, args ...any) {
+	r.ledger.Note([]tipt.NodeName{r.daemon.Name}, format, args...)
+}
+
 func (r *trial) participant(user tipt.UserName, device string, h letters.Habit, writes ...tipt.UserName) *letters.Participant {
 	p := r.ledger.NewParticipant(letters.NewDevice(r.address(user), device), h, rand.New(rand.NewPCG(r.rand.Uint64(), 0)))
 	for _, to := range writes {
@@ -190,7 +195,7 @@ func (r *trial) connect(life *life, p *letters.Participant) (away bool) {
 
 // begin tells the participants that the node is there.
 func (r *trial) begin(ctx context.Context, number int, p *tipttest.Process) *life {
-	r.ledger.Note("the node serves on %s", p.Addr)
+	r.note("the node serves on %s", p.Addr)
 	life := &life{number: number, door: r.door(p)}
 	var end context.CancelFunc
 	life.ctx, end = context.WithCancel(ctx)
@@ -226,9 +231,9 @@ func (r *trial) lifeFrom(ctx context.Context, number int) *life {
 // killSoon kills the process at a random moment within d.
 func (r *trial) killSoon(p *tipttest.Process, d time.Duration) {
 	time.Sleep(time.Duration(r.rand.Int64N(int64(d))))
-	r.ledger.Note("the node is killed")
+	r.note("the node is killed")
 	p.Kill()
-	r.ledger.Note("the node is dead")
+	r.note("the node is dead")
 	r.checkLog(p)
 }
 
@@ -312,7 +317,7 @@ func (r *trial) report(t *testing.T) {
 func (r *trial) checkTaken(ctx context.Context, t *testing.T, participants []*letters.Participant) {
 	t.Helper()
 	p := r.daemon.Start(t)
-	r.ledger.Note("the node serves on %s", p.Addr)
+	r.note("the node serves on %s", p.Addr)
 	first := make([]chan tipt.MessageID, len(participants))
 	for i, one := range participants {
 		first[i] = make(chan tipt.MessageID, 1)

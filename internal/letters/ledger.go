@@ -1,6 +1,7 @@
 package letters
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,9 @@ type Excuses interface {
 	// Returned reports whether a letter from one node to another may come back with
 	// that code.
 	Returned(from, to tipt.NodeName, code tipt.ErrorCode) bool
+	// Wavered reports whether a node may have refused, since then, one letter and
+	// accepted a later one.
+	Wavered(node tipt.NodeName, since time.Time) bool
 }
 
 // NoExcuses allows nothing.
@@ -30,6 +34,9 @@ func (NoExcuses) Refused(_, _ tipt.NodeName, _ tipt.ErrorCode) bool { return fal
 
 // Returned is false.
 func (NoExcuses) Returned(_, _ tipt.NodeName, _ tipt.ErrorCode) bool { return false }
+
+// Wavered is false.
+func (NoExcuses) Wavered(tipt.NodeName, time.Time) bool { return false }
 
 // A Ledger knows all letters of a load. Its methods may be called concurrently.
 type Ledger struct {
@@ -114,11 +121,14 @@ func (l *Ledger) Dismiss() { close(l.leaving) }
 // Leaving is closed by Dismiss.
 func (l *Ledger) Leaving() <-chan struct{} { return l.leaving }
 
-// Note adds what was done to the nodes to the history of all letters.
-func (l *Ledger) Note(format string, args ...any) {
+// Note adds what was done to nodes, or between them, to the history of the letters from
+// one of them to one of them.
+func (l *Ledger) Note(nodes []tipt.NodeName, format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lives = append(l.lives, l.nowLocked(format, args...))
+	h := l.nowLocked(format, args...)
+	h.nodes = nodes
+	l.lives = append(l.lives, h)
 }
 
 // Fail notes what must not be.
@@ -139,7 +149,7 @@ func (l *Ledger) Wrong() []string {
 }
 
 func (l *Ledger) nowLocked(format string, args ...any) happening {
-	return happening{time.Since(l.began), fmt.Sprintf(format, args...)}
+	return happening{at: time.Since(l.began), what: fmt.Sprintf(format, args...)}
 }
 
 func (l *Ledger) noteLocked(m *Letter, format string, args ...any) {
@@ -162,29 +172,30 @@ const lead = 5 * time.Second
 func (l *Ledger) historyLocked(about *Letter) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "  %v:\n", about)
-	line := func(h happening, mark string) {
-		fmt.Fprintf(&b, "    %12.3f ms %s %s\n", float64(h.at)/1e6, mark, h.what)
-	}
 	lives := l.lives
 	if len(about.history) > 0 {
 		lives = lives[sortedFrom(lives, about.history[0].at-lead):]
 	}
-	for _, h := range about.history {
-		for len(lives) > 0 && lives[0].at <= h.at {
-			line(lives[0], "   -")
-			lives = lives[1:]
-		}
-		line(h, "")
-	}
+	history := slices.Clone(about.history)
 	for _, h := range lives {
-		line(h, "   -")
+		if about.concerns(h.nodes) {
+			history = append(history, h)
+		}
+	}
+	slices.SortStableFunc(history, func(a, b happening) int { return cmp.Compare(a.at, b.at) })
+	for _, h := range history {
+		mark := "  "
+		if h.nodes != nil {
+			mark = "     -"
+		}
+		fmt.Fprintf(&b, "    %12.3f ms%s%s\n", float64(h.at)/1e6, mark, h.what)
 	}
 	return b.String()
 }
 
 // sortedFrom returns the index of the first that is not before a time.
 func sortedFrom(h []happening, at time.Duration) int {
-	i, _ := slices.BinarySearchFunc(h, at, func(h happening, at time.Duration) int { return int(h.at - at) })
+	i, _ := slices.BinarySearchFunc(h, at, func(h happening, at time.Duration) int { return cmp.Compare(h.at, at) })
 	return i
 }
 
@@ -226,6 +237,7 @@ func (l *Ledger) sent(m *Letter, c *Conn) {
 	if m.sent++; m.sent == 2 {
 		l.counts.sentAgain++
 	}
+	m.last = time.Now()
 	l.noteLocked(m, "sent from %s", c.Local)
 }
 
@@ -233,6 +245,7 @@ func (l *Ledger) sent(m *Letter, c *Conn) {
 func (l *Ledger) lost(m *Letter, why string) {
 	l.update(func() {
 		m.unknown = true
+		m.late = m.late || l.excuses.Wavered(m.From.Node, m.last)
 		l.noteLocked(m, "no answer: %s", why)
 	})
 }

@@ -27,10 +27,12 @@ type Letter struct {
 
 	// Guarded by the ledger's mu.
 	state    state
-	sent     int    // how often
-	unknown  bool   // an attempt may have stored it, or it was accepted
-	arrived  bool   // at a device of its recipient
-	returns  []back // what came back, each once
+	sent     int       // how often
+	last     time.Time // when
+	late     bool      // it may have been refused, unheard, before later ones were accepted
+	unknown  bool      // an attempt may have stored it, or it was accepted
+	arrived  bool      // at a device of its recipient
+	returns  []back    // what came back, each once
 	history  []happening
 	disorder string // behind which later one it came
 	old      bool   // it was there at the last Forget
@@ -73,11 +75,26 @@ func (m *Letter) returnedForSure() bool {
 
 // acceptedAnew reports whether the letter may have been accepted once more after it
 // came back: its sender did not hear of the first answer and sent it again. Then it may
-// come as well, and behind later ones.
+// come as well.
 func (m *Letter) acceptedAnew() bool { return m.sent > 1 && len(m.returns) > 0 }
+
+// mayBeLate reports whether the letter may come behind later ones, as it may have been
+// accepted behind them.
+func (m *Letter) mayBeLate() bool { return m.late || m.acceptedAnew() }
 
 // A happening is a line of a history.
 type happening struct {
-	at   time.Duration // since the ledger began
-	what string
+	at    time.Duration // since the ledger began
+	what  string
+	nodes []tipt.NodeName // to which it was done; nil: to the letter
+}
+
+// concerns reports whether what is done to nodes may matter to the letter.
+func (m *Letter) concerns(nodes []tipt.NodeName) bool {
+	for _, n := range nodes {
+		if n != m.From.Node && n != m.To.Node {
+			return false
+		}
+	}
+	return true
 }

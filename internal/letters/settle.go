@@ -14,26 +14,54 @@ const look = 50 * time.Millisecond
 // Settle waits until every letter is answered, and has come to all devices where it is to
 // come to, or until something is wrong. It returns what is missing when ctx ends first, else "".
 func (l *Ledger) Settle(ctx context.Context, devices []*Device) (missing string) {
+	if l.poll(ctx, func() bool { return l.missing(devices, 1) == "" }) {
+		return ""
+	}
+	return l.Missing(devices)
+}
+
+// Answered waits until every letter is answered or something is wrong. It is false when ctx ended first.
+func (l *Ledger) Answered(ctx context.Context) bool {
+	return l.poll(ctx, func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return !slices.ContainsFunc(l.inOrder, func(m *Letter) bool { return m.state == open })
+	})
+}
+
+// Come waits until a letter has come to its recipient's devices or something is wrong. It
+// is false when ctx ended first.
+func (l *Ledger) Come(ctx context.Context, m *Letter, devices []*Device) bool {
+	return l.poll(ctx, func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return m.missingAtLocked(devices) == nil
+	})
+}
+
+// poll waits until something is so, or something is wrong. It is false when ctx ended first.
+func (l *Ledger) poll(ctx context.Context, isSo func() bool) bool {
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
-	for {
-		if len(l.Wrong()) > 0 || l.missing(devices, 1) == "" {
-			return ""
-		}
+	for !isSo() && len(l.Wrong()) == 0 {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return l.missing(devices, 5)
+			return false
 		}
 	}
+	return true
 }
+
+// Missing says what is still to happen to which letters; "" when there is nothing.
+func (l *Ledger) Missing(devices []*Device) string { return l.missing(devices, 5) }
 
 // Judge judges what can be judged only when nothing is on its way any more.
 func (l *Ledger) Judge() { l.update(l.judgeLocked) }
 
 func (l *Ledger) judgeLocked() {
 	for _, m := range l.disorder {
-		if !m.acceptedAnew() {
+		if !m.mayBeLate() {
 			l.wrongLocked(m, "a letter came out of order, %s", m.disorder)
 		}
 	}

@@ -115,11 +115,11 @@ func (w *writer) due() *Letter {
 	return nil
 }
 
-// later has a letter sent again in a while.
+// later has a letter sent again in a while. The node may have asked for a longer one.
 func (w *writer) later(m *Letter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.again = append(w.again, later{m, time.Now().Add(100*time.Millisecond + time.Duration(m.Number%10)*100*time.Millisecond)})
+	w.again = append(w.again, later{m, time.Now().Add(time.Duration(1+m.Number%20) * 100 * time.Millisecond)})
 }
 
 // post sends a letter and does not wait for its answer. It is false when ctx or the
@@ -231,21 +231,21 @@ func (p *Participant) certificate(ctx context.Context, c *Conn, node tipt.NodeNa
 
 // Write writes one letter with `wait` true, also after Close, and waits until it is
 // accepted.
-func (p *Participant) Write(ctx context.Context, c *Conn, to tipt.Address) error {
+func (p *Participant) Write(ctx context.Context, c *Conn, to tipt.Address) (*Letter, error) {
 	key, err := c.Certificate(ctx, to.Node)
 	if err != nil {
-		return fmt.Errorf("ask for the key of %s: %w", to.Node, err)
+		return nil, fmt.Errorf("ask for the key of %s: %w", to.Node, err)
 	}
 	m, err := p.seal(key, to, true)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.ledger.update(func() { p.ledger.enterLocked(m) })
 	p.ledger.sent(m, c)
 	answer, err := c.Ask(ctx, tipt.RequestForward, slices.Clone(m.body))
 	if err = Accepted(answer, err, true); err != nil {
-		return err
+		return nil, err
 	}
 	p.ledger.answer(m, nil)
-	return nil
+	return m, nil
 }
