@@ -18,6 +18,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/tipt/tipt-go/internal/tipttest"
 	"github.com/tipt/tipt-go/store"
 	"github.com/tipt/tipt-go/store/sqlite"
 )
@@ -65,13 +66,7 @@ func TestDiskFull(t *testing.T) {
 
 // onSmallDisk runs f in a child that has a file system of 16 MiB of its own.
 func onSmallDisk(t *testing.T, f func(dir string)) {
-	attr := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
-	if os.Getuid() != 0 {
-		attr.Cloneflags = syscall.CLONE_NEWUSER
-		attr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
-		attr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
-	}
-	asChild(t, attr, func(dir string) {
+	asChild(t, tipttest.MountNamespace(), func(dir string) {
 		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
 			t.Fatalf("mounting a tmpfs (root or a user namespace is needed): %v", err)
 		}
