@@ -88,16 +88,28 @@ func TestCloseAfterReply(t *testing.T) {
 	})
 }
 
+// TestBothClose: both ends are closed at about the same time. One may hear of the other's close
+// before its own is called, but not both.
 func TestBothClose(t *testing.T) {
 	each(t, func(t *testing.T, e ends) {
 		a, b := run(t, "a", e.a, link.Options{}), run(t, "b", e.b, link.Options{})
 		a.Close(tipt.CloseGoingAway, "")
 		b.Close(tipt.CloseNormal, "")
+		own := 0
 		for _, s := range []*side{a, b} {
 			var ce *link.CloseError
-			if err := s.wait(); !errors.As(err, &ce) || !ce.Local {
-				t.Errorf("%s: Run: %v, want its own close", s.name, err)
+			if err := s.wait(); !errors.As(err, &ce) {
+				t.Fatalf("%s: Run: %v, want a close", s.name, err)
 			}
+			if (ce.Code == tipt.CloseGoingAway) != (ce.Local == (s == a)) {
+				t.Errorf("%s: Run: %v, which is the other's code", s.name, ce)
+			}
+			if ce.Local {
+				own++
+			}
+		}
+		if own == 0 {
+			t.Error("each says that the other closed")
 		}
 	})
 }
