@@ -367,7 +367,8 @@ func TestManyAtOnce(t *testing.T) {
 		}
 		requests.Wait()
 		mu.Lock()
-		if len(connections) > maxConnections || most > wanted {
+		// HTTP/1 replaces a connection whose request was written too slowly.
+		if len(connections) > maxConnections && (h2 || len(connections) > 3*maxConnections) || most > wanted {
 			t.Errorf("h2 %t: %d connections, %d requests at once", h2, len(connections), most)
 		}
 		mu.Unlock()

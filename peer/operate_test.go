@@ -198,6 +198,24 @@ func TestDrop(t *testing.T) {
 	}
 }
 
+// TestDropOfTheLast waits for the only message, which is on its way and arrives.
+func TestDropOfTheLast(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		t.answers(func(ctx context.Context, _ call) (Answer, error) {
+			_ = sleep(ctx, 10*time.Second)
+			return Answer{Delivered: true}, nil
+		})
+		t.add("alice", other, "x")
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if n, err := t.Drop(ctx, other); n != 0 || err != nil || time.Since(began) != 10*time.Second {
+			t.Errorf("dropped %d after %v, %v", n, time.Since(began), err)
+		}
+		t.wantEmpty("it arrived")
+	})
+}
+
 // TestDropTakesNoMore adds messages while others are dropped.
 func TestDropTakesNoMore(t *testing.T) {
 	testOutbox(t, func(t *office) {
@@ -318,6 +336,7 @@ func anything(t *office, r *rand.Rand) {
 		default:
 			time.Sleep(time.Duration(r.IntN(int(10 * time.Minute))))
 		}
+		t.check()
 	}
 	t.mu.Lock()
 	bad = false

@@ -345,10 +345,65 @@ func (t *office) wantReturns(what string, user tipt.UserName, want ...tipt.Error
 	}
 }
 
+// check checks that the outbox's lists say what its queues say.
+func (t *office) check() {
+	t.Helper()
+	synctest.Wait()
+	o := t.Outbox
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	listed := make(map[*queue]stage)
+	sending := make(map[*destination]int)
+	for _, p := range []*pool{&o.trying, &o.failing} {
+		for _, q := range p.waiting {
+			listed[q] = waiting
+			sending[q.to]++
+		}
+	}
+	total := make(map[store.UserID]usage)
+	for name, d := range o.nodes {
+		for _, q := range d.ready {
+			if listed[q] != idle {
+				t.Errorf("%s: a queue is listed twice", name)
+			}
+			listed[q] = ready
+		}
+		busy := 0
+		sum := usage{}
+		for user, q := range d.queues {
+			if q.gone || q.to != d || q.user != user || q.kept < 0 || q.kept > q.entries {
+				t.Errorf("%s: queue %+v", name, q)
+			}
+			if q.stage == taken {
+				busy++
+			} else if listed[q] != q.stage {
+				t.Errorf("%s: a queue in stage %d is listed for %d", name, q.stage, listed[q])
+			}
+			delete(listed, q)
+			sum = usage{sum.entries + q.entries, sum.bytes + q.bytes}
+			total[user] = usage{total[user].entries + q.entries, total[user].bytes + q.bytes}
+		}
+		if d.sending < sending[d] || d.sending > sending[d]+busy {
+			t.Errorf("%s: %d places are taken, %d wait, %d are busy", name, d.sending, sending[d], busy)
+		}
+		if sum != d.usage {
+			t.Errorf("%s: %+v waits, the queues have %+v", name, d.usage, sum)
+		}
+	}
+	if len(listed) > 0 {
+		t.Errorf("%d queues are listed that are not there", len(listed))
+	}
+	for user, u := range o.users {
+		if *u != total[user] {
+			t.Errorf("user %d: %+v waits, the queues have %+v", user, *u, total[user])
+		}
+	}
+}
+
 // wantEmpty checks that nothing waits and nothing is remembered.
 func (t *office) wantEmpty(what string) {
 	t.Helper()
-	synctest.Wait()
+	t.check()
 	queues, err := t.store.OutboxQueues(t.Context())
 	if err != nil || len(queues) > 0 {
 		t.Errorf("%s: in the store are %+v, %v", what, queues, err)

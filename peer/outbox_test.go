@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -84,177 +82,26 @@ func TestOrder(t *testing.T) {
 	})
 }
 
-// TestManyUsers has more users than may send to a node at once: none waits for all the
-// messages of another.
-func TestManyUsers(t *testing.T) {
+// TestAddWhileTheLastGoes has a message be added while the one before it, the only one,
+// is being taken out.
+func TestAddWhileTheLastGoes(t *testing.T) {
 	testOutbox(t, func(t *office) {
-		const users, each = 100, 5
-		// All are there before the first is sent.
-		if err := t.Hold(t.Context(), other); !errors.Is(err, ErrNothingWaits) {
-			t.Fatal(err)
-		}
-		t.add("first", other, "first")
-		if err := t.Hold(t.Context(), other); err != nil {
-			t.Fatal(err)
-		}
-		for i := range users {
-			for k := range each {
-				t.add(tipt.UserName(fmt.Sprint("u", i)), other, fmt.Sprint(k))
-			}
-		}
-		time.Sleep(time.Second)
-		t.took()
-		if err := t.Retry(t.Context(), other); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Minute)
-		last := make(map[tipt.UserName]int)
-		firsts := 0
-		for i, c := range t.took() {
-			if c.text == "0" {
-				firsts++
-				if i >= users+maxSending {
-					t.Errorf("the first message of %s was number %d", c.from, i)
-				}
-			}
-			last[c.from]++
-		}
-		if firsts != users || t.most[string(other)] != maxSending {
-			t.Errorf("%d users, %d at once", firsts, t.most[string(other)])
-		}
-		t.wantEmpty("all delivered")
-	})
-}
-
-// TestNobodyIsDelayed has a node that is down, one that hangs, and users whose messages
-// always fail.
-func TestNobodyIsDelayed(t *testing.T) {
-	testOutbox(t, func(t *office) {
-		t.answers(func(ctx context.Context, c call) (Answer, error) {
-			switch {
-			case c.node == "down.example":
-				if err := sleep(ctx, connectTimeout); err != nil {
-					return Answer{}, &Failure{Destination: true, Err: err}
-				}
-				return Answer{}, down()
-			case c.node == "hangs.example":
-				_ = sleep(ctx, tipt.ForwardTimeout)
-				return Answer{}, noAnswer()
-			case c.text == "bad":
-				return Answer{}, status(500)
-			}
-			return stored(ctx)
-		})
-		for i := range 100 {
-			user := tipt.UserName(fmt.Sprint("u", i))
-			t.add(user, "down.example", "x")
-			t.add(user, "hangs.example", "x")
-			t.add(user, other, "bad", "behind the bad one")
-		}
-		t.took()
-		for minute := range 10 {
-			for _, node := range []tipt.NodeName{other, third} {
-				began := time.Since(t.began)
-				t.add("alice", node, "good")
-				time.Sleep(time.Second)
-				i := slices.IndexFunc(t.took(), func(c call) bool { return c.from == "alice" && c.after == began })
-				if i < 0 {
-					t.Errorf("minute %d: the message to %s was not sent at once", minute, node)
-				}
-			}
-			time.Sleep(time.Minute)
-			for _, c := range t.took() {
-				if c.text == "behind the bad one" {
-					t.Fatal("order is lost")
-				}
-			}
-		}
-	})
-}
-
-// TestManyDestinations has ten thousand nodes that are down: what is done for them at
-// once is bounded, and one that is well is not delayed.
-func TestManyDestinations(t *testing.T) {
-	testOutbox(t, func(t *office) {
-		t.answers(func(ctx context.Context, c call) (Answer, error) {
-			if c.node == other {
-				return stored(ctx)
-			}
-			if err := sleep(ctx, connectTimeout); err != nil {
-				return Answer{}, &Failure{Destination: true, Err: err}
-			}
-			return Answer{}, down()
-		})
-		before := runtime.NumGoroutine()
-		const nodes = 10_000
-		var adding sync.WaitGroup
-		for i := range nodes {
-			adding.Add(1)
-			e := t.entry("alice", tipt.NodeName(fmt.Sprintf("n%d.example", i)), "x")
-			if err := t.Add(t.Context(), e, func(err error) {
-				if err != nil {
-					t.Error(err)
-				}
-				adding.Done()
-			}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		adding.Wait()
-		tried := make(map[tipt.NodeName]int)
-		for range 12 {
-			time.Sleep(10 * time.Second)
-			for _, c := range t.took() {
-				tried[c.node]++
-			}
-			if n := runtime.NumGoroutine() - before; n > maxTrying+maxFailing+10 {
-				t.Fatalf("%d goroutines", n)
-			}
-		}
-		if len(tried) != nodes || t.most[""] > maxTrying+maxFailing {
-			t.Errorf("%d nodes were tried, %d at once", len(tried), t.most[""])
-		}
-		// All of them again, after a restart.
-		t.stop()
-		time.Sleep(maxPause)
-		t.start()
-		began := time.Since(t.began)
-		t.took()
-		t.add("alice", other, "good")
-		calls := t.took()
-		if i := slices.IndexFunc(calls, func(c call) bool { return c.node == other }); i < 0 || calls[i].after != began {
-			t.Error("one that is well waited for others")
-		}
-		if n := runtime.NumGoroutine() - before; n > maxTrying+maxFailing+10 {
-			t.Errorf("%d goroutines", n)
-		}
-		if len(t.List()) != nodes+1 {
-			t.Errorf("%d are listed", len(t.List()))
-		}
-	})
-}
-
-// TestBytesOnTheirWay has large messages.
-func TestBytesOnTheirWay(t *testing.T) {
-	testOutbox(t, func(t *office) {
-		t.Outbox.mu.Lock()
-		t.trying.bytes = 10_000
-		t.Outbox.mu.Unlock()
-		text := string(make([]byte, 1000))
 		t.answers(func(ctx context.Context, _ call) (Answer, error) {
-			_ = sleep(ctx, time.Second)
+			_ = sleep(ctx, 5*time.Second)
 			return Answer{Delivered: true}, nil
 		})
-		for i := range 50 {
-			t.add(tipt.UserName(fmt.Sprint("u", i)), tipt.NodeName(fmt.Sprintf("n%d.example", i)), text, text)
-		}
+		t.add("alice", other, "1")
+		t.store.set(func(s *testStore) {
+			s.commit = func(store.Op) error { time.Sleep(time.Second); return nil }
+		})
+		time.Sleep(5500 * time.Millisecond) // it is delivered and being taken out
+		t.add("alice", other, "2")
+		t.add("alice", other, "3")
 		time.Sleep(time.Minute)
-		if n := len(t.took()); n != 100 || t.most[""] > 10 || t.most[""] < 9 {
-			t.Errorf("%d messages, %d at once", n, t.most[""])
+		t.wantTexts("all", "1", "2", "3")
+		if most := t.most["other.example alice"]; most != 1 {
+			t.Errorf("%d at once", most)
 		}
-		t.Outbox.mu.Lock()
-		t.trying.bytes += maxTryingBytes - 10_000
-		t.Outbox.mu.Unlock()
 		t.wantEmpty("all delivered")
 	})
 }

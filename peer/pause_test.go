@@ -261,6 +261,9 @@ func TestHeard(t *testing.T) {
 					}
 				}
 				growing(t, "heard", calls, 1)
+				if len(calls) < 3 {
+					t.Errorf("tried %d times, so its pauses did not begin anew", len(calls))
+				}
 				// Not more than once a minute.
 				for range 20 {
 					t.Heard(other)

@@ -185,6 +185,27 @@ func TestFiveDays(t *testing.T) {
 	}
 }
 
+// TestOldAtTheStart has messages become too old while no process is there.
+func TestOldAtTheStart(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		t.fails(down())
+		t.add("alice", other, "1", "2")
+		t.add("bob", other, "bob's")
+		if err := t.Hold(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
+		t.stop()
+		time.Sleep(tipt.OutboxRetention + time.Second)
+		began := time.Now()
+		t.start()
+		t.wantReturns("at once", "alice", tipt.ErrNodeTimeout, tipt.ErrNodeUnreachable)
+		t.wantReturns("at once", "bob", tipt.ErrNodeTimeout)
+		if took := time.Since(began); took != 0 {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
 // TestOldOnItsWay has a message become too old while it is being sent.
 func TestOldOnItsWay(t *testing.T) {
 	for _, test := range []struct {
