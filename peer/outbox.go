@@ -110,8 +110,8 @@ type queue struct {
 	// The pause of this queue alone. The store has it with the first entry.
 	until    time.Time
 	reason   string // of the last failure, "" when the first entry has not failed
-	attempts int    // failures of the first entry, as far as known
-	forgiven int    // those of them that a call of the node made up for
+	heard    bool   // the node called since then: its failures count no more
+	forgiven int    // so many of its failures count no more
 	alarm    alarm  // at its end
 }
 

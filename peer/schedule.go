@@ -233,7 +233,7 @@ func (o *Outbox) Heard(node tipt.NodeName) {
 func (o *Outbox) endPausesLocked(d *destination) {
 	d.pause.Attempts, d.pause.Next = 0, d.asked
 	for _, q := range d.queues {
-		q.until, q.forgiven = time.Time{}, q.attempts
+		q.until, q.heard = time.Time{}, true
 		o.startLocked(q)
 	}
 	o.fillLocked(d)

@@ -230,6 +230,21 @@ func TestWaitInPool(t *testing.T) {
 			t.Errorf("dropped %d, %v", n, err)
 		}
 		t.check()
+		// One of several comes back because it is too old.
+		old := t.entry("carol", other, "old")
+		old.Created = old.Created.Add(-tipt.OutboxRetention)
+		if err := t.addEntry(old); err != nil {
+			t.Fatal(err)
+		}
+		if err := t.Retry(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(lookPause)
+		t.check()
+		t.wantReturns("too old", "carol", tipt.ErrNodeUnreachable)
+		if err := t.Hold(t.Context(), other); err != nil {
+			t.Fatal(err)
+		}
 		free()
 		t.wantTexts("held or dropped")
 		if n, err := t.Drop(t.Context(), other); n != 3 || err != nil {

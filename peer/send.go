@@ -18,7 +18,7 @@ const storePause = 30 * time.Second
 // returns nil where there is nothing to do now.
 func (o *Outbox) first(ctx context.Context, q *queue, head *store.OutboxEntry) *store.OutboxEntry {
 	o.mu.Lock()
-	nothing := ctx.Err() != nil || q.kept <= 0 || q.pausedLocked()
+	nothing := ctx.Err() != nil || q.pausedLocked()
 	o.mu.Unlock()
 	if nothing {
 		return nil
@@ -43,7 +43,6 @@ func (o *Outbox) read(ctx context.Context, q *queue) (store.OutboxEntry, error) 
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	entry.Unknown = entry.Unknown || q.unsure
-	q.attempts = entry.Attempts
 	return entry, nil
 }
 
@@ -109,16 +108,12 @@ func (o *Outbox) failed(ctx context.Context, q *queue, entry *store.OutboxEntry,
 	if !ok {
 		f = &Failure{Unknown: true, Err: err}
 	}
+	if ctx.Err() != nil && f.Status == 0 {
+		return // this node ended the attempt; its next process takes the message for sent
+	}
 	entry.Unknown = entry.Unknown || f.Unknown
 	note := context.WithoutCancel(ctx)
-	switch {
-	case ctx.Err() != nil && f.Status == 0:
-		// It was this node that ended the attempt.
-		if f.Unknown {
-			o.retryAt(note, q, entry, f, time.Now())
-		}
-		return
-	case !f.Destination:
+	if !f.Destination {
 		o.reached(note, q.to, began)
 	}
 	switch {
@@ -127,15 +122,19 @@ func (o *Outbox) failed(ctx context.Context, q *queue, entry *store.OutboxEntry,
 	case f.Destination:
 		o.pauseNode(note, q.to, began, f)
 	default:
-		o.mu.Lock()
-		pause := backoff(entry.Attempts + 1 - q.forgiven)
-		o.mu.Unlock()
-		o.retryAt(note, q, entry, f, time.Now().Add(max(pause, f.RetryAfter)))
+		o.pauseQueue(note, q, entry, f)
 	}
 }
 
-// retryAt pauses a queue because its first message failed.
-func (o *Outbox) retryAt(ctx context.Context, q *queue, entry *store.OutboxEntry, f *Failure, next time.Time) {
+// pauseQueue pauses a queue because its first message failed.
+func (o *Outbox) pauseQueue(ctx context.Context, q *queue, entry *store.OutboxEntry, f *Failure) {
+	o.mu.Lock()
+	if q.heard {
+		q.heard, q.forgiven = false, entry.Attempts
+	}
+	pause := max(backoff(entry.Attempts+1-q.forgiven), f.RetryAfter)
+	o.mu.Unlock()
+	next := time.Now().Add(pause)
 	retry := &store.RetryOutbox{ID: entry.ID, Next: next, Reason: f.Error(), Code: f.Code(), Unknown: entry.Unknown}
 	if err := o.committer.Do(ctx, retry); err != nil {
 		o.unnoted(q, fmt.Errorf("note a failed attempt: %w", err))
@@ -144,7 +143,7 @@ func (o *Outbox) retryAt(ctx context.Context, q *queue, entry *store.OutboxEntry
 	o.log.Debug("message not forwarded", "node", q.to.name, "entry", entry.ID, "attempts", entry.Attempts+1, "next", next, "reason", f)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	q.until, q.reason, q.attempts = next, retry.Reason, entry.Attempts+1
+	q.until, q.reason = next, retry.Reason
 }
 
 // pauseNode pauses all that is for a destination. Of many messages that were on their way
@@ -186,7 +185,6 @@ func (o *Outbox) reached(ctx context.Context, d *destination, began time.Time) {
 	}
 	d.probing = false
 	d.pause = store.NodePause{Held: d.pause.Held, Next: d.asked}
-	o.fillLocked(d)
 	o.mu.Unlock()
 	o.keep(ctx, d)
 }
@@ -217,7 +215,7 @@ func (o *Outbox) take(ctx context.Context, q *queue, entry *store.OutboxEntry, b
 	q.kept--
 	o.countLocked(q, -1, -int64(len(entry.Sealed)))
 	q.until, q.reason, q.unsure = time.Time{}, "", false
-	q.attempts, q.forgiven = 0, 0
+	q.heard, q.forgiven = false, 0
 	return nil
 }
 

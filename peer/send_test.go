@@ -206,6 +206,37 @@ func TestOldAtTheStart(t *testing.T) {
 	})
 }
 
+// TestBehindAnOldOne has a message behind one that fails and comes back: it does not
+// wait for the other one's pause.
+func TestBehindAnOldOne(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		t.answers(func(ctx context.Context, c call) (Answer, error) {
+			if c.text == "old" {
+				return Answer{}, status(500, 10*time.Hour)
+			}
+			if c.text == "new" {
+				return Answer{}, status(500)
+			}
+			return stored(ctx)
+		})
+		old := t.entry("alice", other, "old")
+		old.Created = old.Created.Add(30*time.Second - tipt.OutboxRetention)
+		if err := t.addEntry(old); err != nil {
+			t.Fatal(err)
+		}
+		t.add("alice", other, "good", "new")
+		t.wantTexts("at first", "old")
+		time.Sleep(lookPause + 2*time.Second)
+		t.wantReturns("too old", "alice", tipt.ErrNodeTimeout)
+		if calls := t.took(); len(calls) < 2 || calls[0].text != "good" || calls[1].text != "new" {
+			t.Errorf("behind it: %+v", calls)
+		}
+		if list := t.List(); len(list) != 1 || list[0].Reason != "answered 500" || time.Until(list[0].Next) > minPause {
+			t.Errorf("listed %+v", list)
+		}
+	})
+}
+
 // TestOldOnItsWay has a message become too old while it is being sent.
 func TestOldOnItsWay(t *testing.T) {
 	for _, test := range []struct {
@@ -309,6 +340,10 @@ func TestStopOnTheWay(t *testing.T) {
 			<-ctx.Done()
 			return Answer{}, &Failure{Unknown: true, Err: ctx.Err()}
 		}, []string{"x", "behind"}, []tipt.ErrorCode{tipt.ErrNodeTimeout}},
+		{"not connected yet", func(ctx context.Context) (Answer, error) {
+			<-ctx.Done()
+			return Answer{}, &Failure{Destination: true, Err: ctx.Err()}
+		}, []string{"x", "behind"}, []tipt.ErrorCode{tipt.ErrNodeTimeout}},
 		{"the answer just came", func(ctx context.Context) (Answer, error) {
 			<-ctx.Done()
 			return Answer{Delivered: true}, nil
@@ -324,6 +359,12 @@ func TestStopOnTheWay(t *testing.T) {
 				t.add("alice", other, "x", "behind")
 				t.took()
 				t.stop()
+				if pauses, err := t.store.NodePauses(t.Context()); err != nil || len(pauses) > 0 {
+					t.Errorf("pauses %+v, %v", pauses, err)
+				}
+				if queues, err := t.store.OutboxQueues(t.Context()); err != nil || len(queues) != 1 || !queues[0].Next.IsZero() {
+					t.Errorf("queues %+v, %v", queues, err)
+				}
 				t.answers(func(ctx context.Context, c call) (Answer, error) {
 					if c.text == "x" {
 						return Answer{}, status(400)
