@@ -49,6 +49,26 @@ func TestNothingWaits(t *testing.T) {
 	})
 }
 
+// TestListWhileTried has a node whose pause is over, and the message that finds out whether it
+// is back is on its way.
+func TestListWhileTried(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		t.fails(down())
+		t.add("alice", other, "x")
+		t.answers(func(ctx context.Context, _ call) (Answer, error) {
+			_ = sleep(ctx, 10*time.Second)
+			return Answer{}, down()
+		})
+		for t.took(); len(t.took()) == 0; {
+			time.Sleep(100 * time.Millisecond)
+		}
+		want := []Waiting{{Node: other, Users: 1, Entries: 1, Bytes: 1, Reason: "no route"}}
+		if d := cmp.Diff(want, t.List()); d != "" {
+			t.Errorf("list (-want +got):\n%s", d)
+		}
+	})
+}
+
 func TestRetry(t *testing.T) {
 	for name, f := range map[string]*Failure{"node": down(), "queue": status(500), "later": status(503, 10*time.Hour)} {
 		t.Run(name, func(t *testing.T) {
@@ -213,6 +233,29 @@ func TestDropOfTheLast(t *testing.T) {
 			t.Errorf("dropped %d after %v, %v", n, time.Since(began), err)
 		}
 		t.wantEmpty("it arrived")
+	})
+}
+
+// TestDropGivesUp has the operator lose patience at the moment when the message on its way is done:
+// the next one goes.
+func TestDropGivesUp(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		t.answers(func(ctx context.Context, _ call) (Answer, error) {
+			_ = sleep(ctx, 10*time.Second)
+			return Answer{Delivered: true}, nil
+		})
+		for i := range 50 {
+			node := tipt.NodeName(fmt.Sprintf("n%d.example", i))
+			t.add("alice", node, "1", "2")
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			n, err := t.Drop(ctx, node)
+			cancel()
+			if n > 1 || err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("dropped %d, %v", n, err)
+			}
+		}
+		time.Sleep(time.Minute)
+		t.wantEmpty("all is done")
 	})
 }
 
