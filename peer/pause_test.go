@@ -237,23 +237,20 @@ func TestProbeFailsByItself(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		t.took()
-		n := 0
 		t.answers(func(ctx context.Context, _ call) (Answer, error) {
-			t.mu.Lock()
-			n++
-			first := n == 1
-			t.mu.Unlock()
-			if first {
-				return Answer{}, status(500)
-			}
-			return stored(ctx)
+			_ = sleep(ctx, 10*time.Second)
+			return Answer{}, status(500)
 		})
 		if err := t.Retry(t.Context(), other); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second)
-		if n := len(t.took()); n != 10 {
-			t.Errorf("%d were tried", n)
+		time.Sleep(9 * time.Second)
+		if n := len(t.took()); n != 1 {
+			t.Errorf("%d were tried at first", n)
+		}
+		time.Sleep(2 * time.Second)
+		if n := len(t.took()); n != 9 {
+			t.Errorf("%d were tried then", n)
 		}
 	})
 }
@@ -285,7 +282,7 @@ func TestLateSuccess(t *testing.T) {
 func TestHeardAfterRestart(t *testing.T) {
 	testOutbox(t, func(t *office) {
 		t.fails(status(500))
-		t.add("alice", other, "x")
+		t.add("alice", other, "x", "y")
 		time.Sleep(3 * time.Hour)
 		t.restart()
 		t.took()
@@ -296,6 +293,19 @@ func TestHeardAfterRestart(t *testing.T) {
 		if len(calls) < 3 {
 			t.Errorf("tried %d times", len(calls))
 		}
+		// The next message begins anew as well.
+		t.answers(func(_ context.Context, c call) (Answer, error) {
+			if c.text == "x" {
+				return Answer{}, status(403)
+			}
+			return Answer{}, status(500)
+		})
+		time.Sleep(time.Hour)
+		calls = t.took()
+		if len(calls) < 5 || calls[1].text != "y" {
+			t.Fatalf("tried %+v", calls)
+		}
+		growing(t, "the next one", calls[1:], 1)
 	})
 }
 
