@@ -71,6 +71,13 @@ type (
 	AdminQueue struct {
 		Messages int `json:"messages"` // given back by drop
 	}
+	// AdminMemory answers with the memory that the node held, and holds now that it has given
+	// back what it could.
+	AdminMemory struct {
+		Connections int    `json:"connections"`
+		Before      Memory `json:"before"`
+		After       Memory `json:"after"`
+	}
 	// AdminError answers what could not be done.
 	AdminError struct {
 		Error string `json:"error"`
@@ -105,6 +112,7 @@ func (n *Node) admin() http.Handler {
 		n.log.Info("maintenance", "on", body.On)
 		return struct{}{}, n.setMaintenance(body.On)
 	})
+	handle("POST /gc", func(*http.Request) (any, error) { return n.freeMemory(), nil })
 	handle("POST /invites", func(r *http.Request) (any, error) {
 		invite, err := n.accounts.NewInvite(r.Context())
 		return AdminInvite{Invite: invite}, err

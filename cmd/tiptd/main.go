@@ -32,6 +32,7 @@ type cli struct {
 	Key         keyCmd         `cmd:"" help:"Show or change the node's OpenPGP key."`
 	Queue       queueCmd       `cmd:"" help:"Show what waits for other nodes, and decide about it."`
 	User        userCmd        `cmd:"" help:"List users, lock them out or let them in again."`
+	GC          gcCmd          `cmd:"" name:"gc" help:"Have the node give back the memory it does not need, and print how much it holds."`
 	Version     versionCmd     `cmd:"" help:"Print the versions of this program and of its protocol."`
 }
 

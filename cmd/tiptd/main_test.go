@@ -51,13 +51,13 @@ func testMain(m *testing.M) (status int) {
 }
 
 // run runs tiptd to its end and returns what it printed.
-func run(t *testing.T, args ...string) (stdout, stderr string, status int) {
+func run(t testing.TB, args ...string) (stdout, stderr string, status int) {
 	t.Helper()
 	return runCommand(t, command(t, args...))
 }
 
 // command is tiptd, to be run to its end.
-func command(t *testing.T, args ...string) *exec.Cmd {
+func command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
@@ -66,7 +66,7 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func runCommand(t *testing.T, cmd *exec.Cmd) (stdout, stderr string, status int) {
+func runCommand(t testing.TB, cmd *exec.Cmd) (stdout, stderr string, status int) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -79,7 +79,7 @@ func runCommand(t *testing.T, cmd *exec.Cmd) (stdout, stderr string, status int)
 }
 
 // admin runs one of an operator's commands, which is to succeed, and returns what it printed.
-func admin(t *testing.T, d *tipttest.Daemon, args ...string) string {
+func admin(t testing.TB, d *tipttest.Daemon, args ...string) string {
 	t.Helper()
 	out, errs, status := run(t, append(args, "--data", d.Data)...)
 	if status != 0 || errs != "" {
