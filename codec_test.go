@@ -237,7 +237,7 @@ func subjects(t *testing.T) map[string]subject {
 		all[v.Type+"/"+v.Name] = s
 	}
 	for _, v := range packetVectors(t) {
-		if v.Error != nil || v.Packet.Ver != tipt.Version || v.Revision == "draft" || (v.Canonical != nil && !*v.Canonical) {
+		if v.Error != nil || v.Packet.Ver != tipt.Version || v.Revision != "" || (v.Canonical != nil && !*v.Canonical) {
 			continue
 		}
 		all["packet/"+v.Name] = subject{keys: rootDeclared, bytes: v.Bytes, parse: func(b []byte, newer bool) (any, error) {

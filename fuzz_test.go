@@ -42,15 +42,16 @@ func allocated(f func()) uint64 {
 
 func FuzzParsePacket(f *testing.F) {
 	for _, v := range packetVectors(f) {
-		f.Add([]byte(v.Bytes), v.Revision == "draft")
+		form, _ := v.form(f)
+		f.Add([]byte(v.Bytes), form.Revision == tipt.RevisionDraft, form.Open, form.Version)
 	}
-	f.Fuzz(func(t *testing.T, b []byte, draft bool) {
-		rev := tipt.RevisionSeed
+	f.Fuzz(func(t *testing.T, b []byte, draft, open bool, version string) {
+		form := tipt.Form{Open: open, Version: version}
 		if draft {
-			rev = tipt.RevisionDraft
+			form.Revision = tipt.RevisionDraft
 		}
 		input := bytes.Clone(b)
-		p, err := tipt.ParsePacket(b, rev)
+		p, _, err := form.ParsePacket(b)
 		if !bytes.Equal(b, input) {
 			t.Error("the input was changed")
 		}
@@ -66,7 +67,7 @@ func FuzzParsePacket(f *testing.F) {
 		} else if k := msgpack.SkimBytes(b); k != (msgpack.Skimmed{ID: p.ID, Type: uint8(p.Type), Readable: true}) {
 			t.Errorf("skimmed as %+v, parsed as %+v", k, p)
 		}
-		checkAllocation(t, len(b), func() { _, _ = tipt.ParsePacket(b, rev) })
+		checkAllocation(t, len(b)+len(version), func() { _, _, _ = form.ParsePacket(b) })
 	})
 }
 

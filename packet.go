@@ -36,7 +36,7 @@ func hexEnum(v uint8) string { return fmt.Sprintf("%#02x", v) }
 
 // A Packet is the root of one binary WebSocket message (section 2).
 type Packet struct {
-	Version string // `ver`; the parsed one of the peer. Empty in [RevisionDraft], which has none
+	Version string // `ver`; in [RevisionDraft], which has none, that of the [Form]
 	ID      uint8
 	Type    PacketType
 	Code    uint8  // `reqt` of a REQUEST or EVENT, on the wire as the connection's revision numbers it
@@ -56,16 +56,8 @@ type Packet struct {
 // the ID and Type that section 3.1 lets one read, and nothing else; Type may
 // then be none of the three.
 func ParsePacket(b []byte, rev Revision) (Packet, error) {
-	p, err := parsePacket(b, rev)
-	if err == nil {
-		return p, nil
-	}
-	k := msgpack.SkimBytes(b)
-	bad := &MalformedError{Key: err.Key, Found: err.Found, Want: err.Want, Readable: k.Readable}
-	if !k.Readable {
-		return Packet{}, bad
-	}
-	return Packet{ID: k.ID, Type: PacketType(k.Type)}, bad
+	p, _, err := Form{Revision: rev}.ParsePacket(b)
+	return p, err
 }
 
 var (
@@ -73,10 +65,12 @@ var (
 	draftKeys = msgpack.Declare("id", "pakt", "reqt?", "body?", "err?")
 )
 
-func parsePacket(b []byte, rev Revision) (p Packet, err *msgpack.Error) {
+// parsePacket parses a packet; version stands for the `ver` of one in RevisionDraft.
+func parsePacket(b []byte, rev Revision, version string) (p Packet, err *msgpack.Error) {
 	keys := seedKeys
 	if rev == RevisionDraft {
 		keys = draftKeys
+		p.Version, p.Newer = version, isNewer(version)
 	}
 	// Whether unknown keys may be there is known once `ver` is, wherever that
 	// stands: until then they are stepped over.

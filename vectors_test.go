@@ -51,6 +51,8 @@ func (n *notation) UnmarshalJSON(b []byte) error {
 type packetVector struct {
 	Name      string
 	Revision  string
+	Version   string
+	Chooses   string
 	Bytes     notation
 	Canonical *bool
 	Packet    *struct {
@@ -74,15 +76,24 @@ type failure struct {
 	Wait int64  `json:"wait,omitempty"`
 }
 
-func (v packetVector) revision(t testing.TB) tipt.Revision {
-	switch v.Revision {
+func revision(t testing.TB, name string) tipt.Revision {
+	switch name {
 	case "", "seed":
 		return tipt.RevisionSeed
 	case "draft":
 		return tipt.RevisionDraft
 	}
-	t.Fatalf("%s: unknown revision %q", v.Name, v.Revision)
+	t.Fatalf("unknown revision %q", name)
 	return 0
+}
+
+// form is how the vector is read, and the revision in which it comes.
+func (v packetVector) form(t testing.TB) (tipt.Form, tipt.Revision) {
+	if v.Revision == "open" {
+		return tipt.Form{Open: true}, revision(t, v.Chooses)
+	}
+	rev := revision(t, v.Revision)
+	return tipt.Form{Revision: rev, Version: v.Version}, rev
 }
 
 // packet is the vector's meaning as ParsePacket gives it.
@@ -123,8 +134,11 @@ func packetVectors(t testing.TB) []packetVector {
 func TestPacketVectors(t *testing.T) {
 	for _, v := range packetVectors(t) {
 		t.Run(v.Name, func(t *testing.T) {
-			rev := v.revision(t)
-			got, err := tipt.ParsePacket(v.Bytes, rev)
+			form, rev := v.form(t)
+			got, came, err := form.ParsePacket(v.Bytes)
+			if came != rev {
+				t.Errorf("it came as %v, want %v", came, rev)
+			}
 			if v.Error != nil {
 				var bad *tipt.MalformedError
 				if !errors.As(err, &bad) {
@@ -154,7 +168,7 @@ func TestPacketVectors(t *testing.T) {
 			}
 			checkEncoding(t, tipt.AppendPacket(nil, rev, &want), v.Bytes, v.Canonical)
 			for n := range v.Bytes {
-				if _, err := tipt.ParsePacket(v.Bytes[:n], rev); err == nil {
+				if _, _, err := form.ParsePacket(v.Bytes[:n]); err == nil {
 					t.Errorf("the first %d bytes are taken for a packet", n)
 				}
 			}

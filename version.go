@@ -80,3 +80,12 @@ func Compatible(client, node string) bool {
 // newer reports whether v precedes nothing that this package knows: keys it
 // does not know may be there and are skipped (section 2).
 func newer(v *semver.Version) bool { return v.GreaterThan(current) }
+
+// isNewer is newer of a `ver` as text; what is no version is not newer.
+func isNewer(version string) bool {
+	if version == "" || version == Version {
+		return false
+	}
+	v, err := ParseVersion(version)
+	return err == nil && newer(v)
+}

@@ -113,7 +113,7 @@ type Link struct {
 	started  bool // Run was called
 	writing  bool // the writer runs
 	control  bool // conn has a PING or PONG to write
-	revision tipt.Revision
+	form     tipt.Form
 	cause    error       // what Run returns; the first one stays
 	unsure   bool        // cause is the writer's: that the peer had closed is the better one
 	farewell *CloseError // what Close was called with
@@ -308,11 +308,11 @@ func (l *Link) closeInLocked(d time.Duration) {
 // connection with 1009. It is tipt.MaxPacketSize at first.
 func (l *Link) SetReadLimit(n int64) { l.conn.SetReadLimit(n) }
 
-// SetRevision sets the form of packets from the next one that is read and the
-// next one that is queued (section 9).
-func (l *Link) SetRevision(rev tipt.Revision) {
+// SetForm sets the form of packets from the next one that is read and the next request
+// or event that is queued. A response has the form of its request (section 9).
+func (l *Link) SetForm(f tipt.Form) {
 	l.mu.Lock()
-	l.revision = rev
+	l.form = f
 	l.mu.Unlock()
 }
 

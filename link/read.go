@@ -57,7 +57,7 @@ func (l *Link) read() error {
 
 // receive reads one message and does what it says.
 func (l *Link) receive(r io.Reader) error {
-	rev, discard := l.reading()
+	form, discard := l.reading()
 	if discard {
 		return nil
 	}
@@ -68,21 +68,21 @@ func (l *Link) receive(r io.Reader) error {
 		return err
 	}
 	if !end {
-		return l.receiveLarge(small[:], r, rev)
+		return l.receiveLarge(small[:], r, form)
 	}
 	if l.tap != nil {
 		l.tap(false, small[:n])
 	}
-	p, err := tipt.ParsePacket(small[:n], rev)
+	p, rev, err := form.ParsePacket(small[:n])
 	p.Body = bytes.Clone(p.Body) // small serves the next message
-	return l.serve(p, err, 0)
+	return l.serve(p, rev, err, 0)
 }
 
 // reading returns the form of the next message, and whether it is to be discarded.
-func (l *Link) reading() (rev tipt.Revision, discard bool) {
+func (l *Link) reading() (form tipt.Form, discard bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.revision, l.state != open
+	return l.form, l.state != open
 }
 
 // fill reads until b is full or the message has ended.
@@ -101,7 +101,7 @@ func (l *Link) fill(r io.Reader, b []byte) (n int, end bool, err error) {
 
 // receiveLarge reads the rest of a message that begins with start. Its memory is
 // reserved as the bytes come: the length that a peer announces costs it nothing.
-func (l *Link) receiveLarge(start []byte, r io.Reader, rev tipt.Revision) error {
+func (l *Link) receiveLarge(start []byte, r io.Reader, form tipt.Form) error {
 	// A response that is waited for, unlike a request, brings no work of unknown length.
 	k := msgpack.SkimBytes(start)
 	work := !k.Readable || tipt.PacketType(k.Type) != tipt.PacketResponse
@@ -126,7 +126,7 @@ func (l *Link) receiveLarge(start []byte, r io.Reader, rev tipt.Revision) error 
 			for _, part := range parts {
 				readers = append(readers, bytes.NewReader(part[:]))
 			}
-			return l.receiveOver(io.MultiReader(append(readers, r)...))
+			return l.receiveOver(io.MultiReader(append(readers, r)...), form.Revision)
 		}
 		held += need
 		part := chunks.Get().(*[chunkSize]byte)
@@ -147,16 +147,16 @@ func (l *Link) receiveLarge(start []byte, r io.Reader, rev tipt.Revision) error 
 	if l.tap != nil {
 		l.tap(false, packet)
 	}
-	p, err := tipt.ParsePacket(packet, rev)
+	p, rev, err := form.ParsePacket(packet)
 	if err != nil || p.Type != tipt.PacketRequest || !work {
-		return l.serve(p, err, 0)
+		return l.serve(p, rev, err, 0)
 	}
 	held -= int64(size) // which the request holds until it is answered
-	return l.serve(p, nil, int64(size))
+	return l.serve(p, rev, nil, int64(size))
 }
 
 // receiveOver reads to its end a message for which there is no memory, keeping nothing of it.
-func (l *Link) receiveOver(r io.Reader) error {
+func (l *Link) receiveOver(r io.Reader, rev tipt.Revision) error {
 	k, err := msgpack.Skim(touching{l, r})
 	if err != nil {
 		return err
@@ -164,7 +164,7 @@ func (l *Link) receiveOver(r io.Reader) error {
 	if !k.Readable {
 		return violation("unreadable packet")
 	}
-	return l.serve(tipt.Packet{ID: k.ID, Type: tipt.PacketType(k.Type)}, busy(), 0)
+	return l.serve(tipt.Packet{ID: k.ID, Type: tipt.PacketType(k.Type)}, rev, busy(), 0)
 }
 
 // busy is the link's own BUSY (section 3.6).
@@ -206,10 +206,10 @@ func (l *Link) release(n int64, work bool) {
 	l.budget.release(n)
 }
 
-// serve does what a packet says. failure is why it cannot: a
+// serve does what a packet says, which came in rev. failure is why it cannot: a
 // [*tipt.MalformedError], or BUSY when there was no memory for it. held is what has been reserved
 // for a request; 0 if nothing was yet.
-func (l *Link) serve(p tipt.Packet, failure error, held int64) error {
+func (l *Link) serve(p tipt.Packet, rev tipt.Revision, failure error, held int64) error {
 	var bad *tipt.MalformedError
 	malformed := errors.As(failure, &bad)
 	if malformed && !bad.Readable {
@@ -217,7 +217,7 @@ func (l *Link) serve(p tipt.Packet, failure error, held int64) error {
 	}
 	switch p.Type {
 	case tipt.PacketRequest:
-		return l.serveRequest(p, failure, held)
+		return l.serveRequest(p, rev, failure, held)
 	case tipt.PacketResponse:
 		if malformed {
 			return violation("malformed response: %v", bad)
@@ -250,15 +250,15 @@ func (l *Link) serve(p tipt.Packet, failure error, held int64) error {
 	}
 }
 
-func (l *Link) serveRequest(p tipt.Packet, failure error, held int64) error {
+func (l *Link) serveRequest(p tipt.Packet, rev tipt.Revision, failure error, held int64) error {
 	if failure == nil && held == 0 {
 		if held = int64(len(p.Body)); !l.reserve(held, true) {
 			held, failure = 0, busy()
 			p.Body = nil
 		}
 	}
-	r := &Request{Code: p.Code, Body: p.Body, Version: p.Version, Newer: p.Newer, link: l, held: held}
-	r.response.typ, r.response.id = tipt.PacketResponse, p.ID
+	r := &Request{Code: p.Code, Body: p.Body, Version: p.Version, Newer: p.Newer, Revision: rev, link: l, held: held}
+	r.response.typ, r.response.id, r.response.revision = tipt.PacketResponse, p.ID, rev
 	if accepted, err := l.accept(p.ID); !accepted {
 		l.release(held, true)
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -183,8 +184,8 @@ func TestMaxPacketSize(t *testing.T) {
 	})
 }
 
-// TestRevision: the form of packets changes with the next one queued and read.
-func TestRevision(t *testing.T) {
+// TestForm: the form changes with the next packet that is read, and a response has that of its request.
+func TestForm(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca, cb := link.Pipe()
 		h, requests := keep()
@@ -197,18 +198,29 @@ func TestRevision(t *testing.T) {
 		a, peer := run(t, "a", ca, o), newRaw(t, cb)
 		peer.send(t, request(1, 1, nil), request(2, 1, nil))
 		(<-requests).Reply(nil)
-		a.SetRevision(tipt.RevisionDraft)
+		a.SetForm(tipt.Form{Revision: tipt.RevisionDraft, Version: "1.2.3"})
 		(<-requests).Reply(nil)
 		synctest.Wait()
 		draft := func(p tipt.Packet) string { return string(tipt.AppendPacket(nil, tipt.RevisionDraft, &p)) }
-		if diff := cmp.Diff([]string{string(encode(response(1, nil))), draft(response(2, nil))}, sent); diff != "" {
-			t.Errorf("sent (-want +got)\n%s", diff)
-		}
 		if err := peer.Write([][]byte{[]byte(draft(request(3, 9, nil)))}); err != nil {
 			t.Fatal(err)
 		}
-		if r := <-requests; r.Code != 9 || r.Version != "" {
-			t.Errorf("request in the draft's form: code %d, version %q", r.Code, r.Version)
+		r := <-requests
+		if r.Code != 9 || r.Version != "1.2.3" || !r.Newer || r.Revision != tipt.RevisionDraft {
+			t.Errorf("request in the drafts' form: code %d, version %q, newer %v, revision %v", r.Code, r.Version, r.Newer, r.Revision)
+		}
+		failure := &tipt.Error{Code: tipt.ErrBusy, Message: "the bare code alone crosses", Wait: time.Second}
+		r.Fail(failure)
+		if err := a.Emit(4, nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		want := []string{
+			string(encode(response(1, nil))), string(encode(response(2, nil))),
+			draft(tipt.Packet{ID: 3, Type: tipt.PacketResponse, Err: failure}), draft(tipt.Packet{Type: tipt.PacketEvent, Code: 4}),
+		}
+		if diff := cmp.Diff(want, sent); diff != "" {
+			t.Errorf("sent (-want +got)\n%s", diff)
 		}
 	})
 }

@@ -13,10 +13,11 @@ const busyWait = time.Second
 // A Request is a request of the peer. Exactly one of Reply and Fail must be
 // called, once, by any goroutine; a second call panics.
 type Request struct {
-	Code    uint8  // `reqt`
-	Body    []byte // `body`; it counts as memory in use until the answer, and is the handler's to keep
-	Version string // `ver`
-	Newer   bool   // tipt.Packet.Newer
+	Code     uint8         // `reqt`
+	Body     []byte        // `body`; it counts as memory in use until the answer, and is the handler's to keep
+	Version  string        // tipt.Packet.Version
+	Newer    bool          // tipt.Packet.Newer
+	Revision tipt.Revision // in which it came and is answered
 
 	link     *Link
 	held     int64 // what it counts among Link.working

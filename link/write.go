@@ -71,7 +71,9 @@ func (q *queue) remove(o *outgoing) bool {
 
 // queueLocked queues a packet whose size has been reserved.
 func (l *Link) queueLocked(q *queue, o *outgoing) {
-	o.revision = l.revision
+	if o.typ != tipt.PacketResponse {
+		o.revision = l.form.Revision
+	}
 	l.unsent += o.size
 	q.push(o)
 	l.wakeLocked()

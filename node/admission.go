@@ -166,6 +166,7 @@ func (n *Node) serve(conn link.Conn, from netip.Addr) {
 	}}
 	s.link = link.New(conn, options)
 	s.link.SetReadLimit(tipt.MaxUnsignedPacketSize)
+	s.link.SetForm(tipt.Form{Open: true})
 
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -93,11 +93,12 @@ func (s *session) destination(raw string) (tipt.NodeName, error) {
 // ServeEvent takes an EVENT. Only FORWARD means something; what a response
 // would have refused is dropped and counted (section 2).
 func (s *session) ServeEvent(p tipt.Packet) {
-	if p.Code != uint8(tipt.RequestForward) {
+	s.mu.Lock()
+	if s.form.Revision.NodeRequest(p.Code) != tipt.RequestForward {
+		s.mu.Unlock()
 		s.node.stats.eventsIgnored.Add(1)
 		return
 	}
-	s.mu.Lock()
 	if s.forwards.events >= maxQueuedEvents || s.forwards.bytes+len(p.Body) > maxQueuedEventBytes {
 		s.mu.Unlock()
 		s.node.stats.forwardsDropped.Add(1)

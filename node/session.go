@@ -42,7 +42,7 @@ type session struct {
 
 	mu       sync.Mutex // guards the following fields
 	phase    phase
-	version  string     // of the client's HANDSHAKE
+	form     tipt.Form  // by the client's HANDSHAKE
 	gate     bool       // HANDSHAKE, REGISTER or SIGN_IN is being carried out
 	pumping  bool       // some goroutine dispatches requests
 	waiting  []arrival  // not yet dispatched, in order of arrival; bounded by the ids there are and by maxQueuedEvents
@@ -195,7 +195,7 @@ func (s *session) dispatch(a arrival) {
 		s.serveEvent(a.event)
 		return
 	}
-	name := tipt.NodeRequest(a.request.Code)
+	name := a.request.Revision.NodeRequest(a.request.Code)
 	row, known := lookUp(name)
 	if refusal := s.enter(name, a.request.Version, row, known); refusal != nil {
 		a.request.Fail(refusal)
@@ -217,8 +217,8 @@ func (s *session) enter(name tipt.NodeRequest, version string, row request, know
 		return &tipt.Error{Code: tipt.ErrHandshakeRequired, Message: "make a HANDSHAKE before " + name.String()}
 	case s.phase != fresh && handshake:
 		return &tipt.Error{Code: tipt.ErrHandshakeDone, Message: "HANDSHAKE is made once"}
-	case s.phase != fresh && version != s.version:
-		return &tipt.Error{Code: tipt.ErrVersion, Message: "this connection's HANDSHAKE said version " + s.version}
+	case s.phase != fresh && version != s.form.Version:
+		return &tipt.Error{Code: tipt.ErrVersion, Message: "this connection's HANDSHAKE said version " + s.form.Version}
 	case !known:
 		return &tipt.Error{Code: tipt.ErrUnsupported, Message: "request type " + name.String() + " is not known here"}
 	case row.allow&s.phase == 0 && s.phase == greeted:
@@ -249,7 +249,7 @@ func (s *session) answer(r *link.Request, body []byte, err error) {
 		r.Reply(body)
 		return
 	}
-	r.Fail(s.coded(tipt.NodeRequest(r.Code), err))
+	r.Fail(s.coded(r.Revision.NodeRequest(r.Code), err))
 }
 
 func (s *session) coded(name tipt.NodeRequest, err error) *tipt.Error {
@@ -297,10 +297,14 @@ func (s *session) handshake(r *link.Request) {
 	}
 	compatible := tipt.Compatible(r.Version, tipt.Version)
 	if compatible {
+		form := tipt.Form{Revision: r.Revision, Version: r.Version}
 		s.mu.Lock()
 		s.phase = greeted
-		s.version = r.Version
+		s.form = form
 		s.mu.Unlock()
+		// This is the connection's reader: what is served before HANDSHAKE is refused at once, and so
+		// nothing can have made it wait. The next packet is read in the form that it chose.
+		s.link.SetForm(form)
 	}
 	r.Reply(tipt.HandshakeResponse{Version: tipt.Version, Compatible: compatible}.Append(nil))
 	if !compatible {

@@ -28,6 +28,8 @@ type Conn struct {
 
 	// Version is the `ver` of what is sent.
 	Version string
+	// Revision is the form of what is sent and read.
+	Revision tipt.Revision
 	// held are packets that came while another was waited for.
 	held []tipt.Packet
 }
@@ -65,10 +67,14 @@ func (n *Node) HTTP() *http.Client {
 	}}
 }
 
-// Greet makes the HANDSHAKE.
+// Greet makes the HANDSHAKE, in the form of Revision.
 func (c *Conn) Greet() *Conn {
 	c.t.Helper()
-	c.Ask(0, tipt.RequestHandshake, nil)
+	var body tipt.HandshakeRequest
+	if c.Revision == tipt.RevisionDraft {
+		body.Version = c.Version
+	}
+	c.Ask(0, tipt.RequestHandshake, body.Append(nil))
 	c.WantReply(0)
 	return c
 }
@@ -102,7 +108,7 @@ func (n *Node) Register(t testing.TB, user, password string) {
 // Ask sends a request.
 func (c *Conn) Ask(id uint8, code tipt.NodeRequest, body []byte) {
 	c.t.Helper()
-	c.Send(tipt.Packet{ID: id, Type: tipt.PacketRequest, Code: uint8(code), Body: body})
+	c.Send(tipt.Packet{ID: id, Type: tipt.PacketRequest, Code: uint8(c.Revision.NodeRequest(uint8(code))), Body: body})
 }
 
 // Answer sends a response to a request of the node.
@@ -115,7 +121,7 @@ func (c *Conn) Answer(id uint8, e *tipt.Error) {
 func (c *Conn) Send(p tipt.Packet) {
 	c.t.Helper()
 	p.Version = c.Version
-	c.SendBytes(tipt.AppendPacket(nil, tipt.RevisionSeed, &p))
+	c.SendBytes(tipt.AppendPacket(nil, c.Revision, &p))
 }
 
 // SendBytes sends a binary message.
@@ -181,7 +187,7 @@ func (c *Conn) read() tipt.Packet {
 	if kind != websocket.MessageBinary {
 		c.t.Fatalf("read a text message %q", b)
 	}
-	p, err := tipt.ParsePacket(b, tipt.RevisionSeed)
+	p, err := tipt.ParsePacket(b, c.Revision)
 	if err != nil {
 		c.t.Fatalf("read % x: %v", b, err)
 	}
