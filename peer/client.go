@@ -14,8 +14,11 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/fault"
@@ -114,7 +117,25 @@ type Failure struct {
 	Err error
 }
 
-func (f *Failure) Error() string { return f.Err.Error() }
+// maxFailure is how long a failure's words are, in bytes.
+const maxFailure = 500
+
+// Error is what happened, on one line that every terminal can show: other nodes have a say in
+// it, by the names in a certificate for one.
+func (f *Failure) Error() string {
+	text := strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, f.Err.Error())
+	if len(text) > maxFailure {
+		const more = "…"
+		text = strings.ToValidUTF8(text[:maxFailure-len(more)], "") + more
+	}
+	return text
+}
+
 func (f *Failure) Unwrap() error { return f.Err }
 
 // Temporary reports whether trying again makes sense.

@@ -3,10 +3,15 @@ package peer
 import (
 	"bufio"
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +19,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/devca"
@@ -287,6 +293,37 @@ func readRequest(t *testing.T, c net.Conn) {
 	}
 	if err != nil {
 		t.Errorf("read the request: %v", err)
+	}
+}
+
+// TestFailureIsPlain has a certificate whose names would write to an operator's terminal, and
+// there are many of them.
+func TestFailureIsPlain(t *testing.T) {
+	names := []string{"\x1b]0;mine\a\n.example"}
+	for range 90 {
+		names = append(names, strings.Repeat("x", 1000)+".example")
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: names}
+	cert, err := x509.CreateCertificate(rand.Reader, of, of, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := serve(t, newCA(t), other, answer(200, typeMsgpack, delivered), func(s *httptest.Server) {
+		s.TLS.Certificates[0] = tls.Certificate{Certificate: [][]byte{cert}, PrivateKey: key}
+	})
+	_, err = newClient(t, newCA(t), address).Forward(t.Context(), other, alice, []byte("sealed"))
+	f := wantOutcome(t, "odd names", err, nothingSent)
+	if text := f.Error(); !strings.Contains(text, "valid for \uFFFD]0;mine\uFFFD\uFFFD.example, xxx") || len(text) > maxFailure || !strings.HasSuffix(text, "…") {
+		t.Errorf("%d bytes: %q", len(text), text)
+	}
+	for _, text := range []string{strings.Repeat("ü", maxFailure), "x" + strings.Repeat("ü", maxFailure)} {
+		if got := (&Failure{Err: errors.New(text)}).Error(); !utf8.ValidString(got) || len(got) > maxFailure || len(got) < maxFailure-2 {
+			t.Errorf("%d bytes of %d: %q", len(got), len(text), got)
+		}
 	}
 }
 
