@@ -19,8 +19,9 @@ type Waiting struct {
 	Entries int           `json:"entries"`
 	Bytes   int64         `json:"bytes"`
 	Held    bool          `json:"held"`
-	// Next is when it is tried again, and Reason why it was not delivered; zero and empty
-	// while it is being sent for the first time.
+	// Next is when it is tried again, zero for now, and Reason why it was not delivered, empty
+	// while it is being sent for the first time. They are the node's while it is paused,
+	// else those of the user's queue that is tried next.
 	Next   time.Time `json:"next,omitzero"`
 	Reason string    `json:"reason"`
 }
@@ -38,9 +39,12 @@ func (o *Outbox) List() []Waiting {
 			Node: d.name, Users: len(d.queues), Entries: d.entries, Bytes: d.bytes,
 			Held: d.pause.Held, Next: d.pause.Next, Reason: d.pause.Reason,
 		}
-		for _, q := range d.queues {
-			if !d.probing && q.reason != "" && (w.Next.IsZero() || q.until.Before(w.Next)) {
-				w.Next, w.Reason = q.until, q.reason
+		if !d.probing && time.Until(w.Next) <= 0 {
+			w.Next, w.Reason = time.Time{}, ""
+			for _, q := range d.queues {
+				if q.reason != "" && (w.Reason == "" || q.until.Before(w.Next)) {
+					w.Next, w.Reason = q.until, q.reason
+				}
 			}
 		}
 		if time.Until(w.Next) <= 0 {

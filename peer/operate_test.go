@@ -69,6 +69,37 @@ func TestListWhileTried(t *testing.T) {
 	})
 }
 
+// TestListAfterRetryAfter has a node ask for time, and fail a message by itself when that is over.
+func TestListAfterRetryAfter(t *testing.T) {
+	testOutbox(t, func(t *office) {
+		want := func(what, reason string, paused bool) {
+			t.Helper()
+			if list := t.List(); len(list) != 1 || list[0].Reason != reason || list[0].Next.IsZero() == paused {
+				t.Errorf("%s: listed %+v, want the reason %q", what, list, reason)
+			}
+		}
+		t.fails(status(503, time.Minute))
+		t.add("alice", other, "x")
+		t.took()
+		want("within the time", "answered 503", true)
+		t.Heard(other)
+		want("heard within the time", "answered 503", true)
+		t.fails(status(500, time.Hour))
+		time.Sleep(30 * time.Minute)
+		want("after the time", "answered 500", true)
+		t.answers(func(ctx context.Context, _ call) (Answer, error) {
+			_ = sleep(ctx, time.Hour)
+			return Answer{Delivered: true}, nil
+		})
+		time.Sleep(time.Hour)
+		want("on its way again", "answered 500", false)
+		t.add("bob", third, "x")
+		if list := t.List(); len(list) != 2 || list[1].Reason != "" {
+			t.Errorf("another one: listed %+v", list)
+		}
+	})
+}
+
 func TestRetry(t *testing.T) {
 	for name, f := range map[string]*Failure{"node": down(), "queue": status(500), "later": status(503, 10*time.Hour)} {
 		t.Run(name, func(t *testing.T) {
