@@ -64,6 +64,7 @@ func FuzzOpenInside(f *testing.F) {
 	f.Add(slices.Concat(makePacket(typePadding, []byte{0}), literal, makePacket(typeMarker, []byte("PGP"))))
 	f.Add(slices.Concat([]byte{0xc0 | typeLiteral, 0xe9}, makeLiteral(string(make([]byte, 502)))[6:], []byte{0xe1, 1, 2, 3, 4, 5, 6}))
 	f.Add(makePacket(typeCompressed, []byte{0}, literal))
+	f.Add(makePadded(9, string(literal[:5]), string(literal[5:])))
 	wrapped := makeSessionKey(f, k, 6, testSessionKey, false)
 	f.Fuzz(func(t *testing.T, packets []byte) {
 		msg := slices.Concat(wrapped, makeEncrypted(t, 2, testSessionKey, packets))
@@ -80,6 +81,11 @@ func FuzzOpenInside(f *testing.F) {
 			p, err := reader.Next()
 			if err != nil {
 				t.Fatalf("the library finds no literal packet: %v", err)
+			}
+			if stored, ok := p.(*packet.Compressed); ok {
+				if err := reader.Push(stored.Body); err != nil {
+					t.Fatal(err)
+				}
 			}
 			literal, ok := p.(*packet.LiteralData)
 			if !ok {

@@ -253,30 +253,52 @@ func (w *wrappedKey) checkFields() error {
 // decrypted packets must be, which it may move within b. The file name, the
 // date and the hint at the kind of contents mean nothing here.
 func readLiteral(b []byte) ([]byte, error) {
-	var literal []byte
-	for len(b) > 0 {
-		p, rest, err := nextPacket(b)
+	p, err := onlyPacket(b)
+	if err != nil {
+		return nil, err
+	}
+	if p.kind == typeCompressed {
+		inner, err := readPadded(p.appendBody(p.head[:0]))
 		if err != nil {
 			return nil, err
 		}
-		b = rest
-		if p.skipped() {
-			continue
+		if p, err = onlyPacket(inner); err != nil {
+			return nil, err
 		}
-		if p.kind != typeLiteral {
-			return nil, p.refused()
-		}
-		if literal != nil {
-			return nil, errors.New("second literal packet")
-		}
-		literal = p.appendBody(p.head[:0])
 	}
-	if literal == nil {
-		return nil, errors.New("no literal packet")
+	if p.kind != typeLiteral {
+		return nil, p.refused()
 	}
+	literal := p.appendBody(p.head[:0])
 	if len(literal) < 2 || len(literal) < 2+int(literal[1])+4 {
 		return nil, errTruncated
 	}
 	contents := literal[2+int(literal[1])+4:]
 	return contents[:len(contents):len(contents)], nil
+}
+
+// onlyPacket returns the one packet of b that is not skipped, which is a literal
+// packet or a compressed one.
+func onlyPacket(b []byte) (only rawPacket, err error) {
+	for len(b) > 0 {
+		p, rest, err := nextPacket(b)
+		if err != nil {
+			return rawPacket{}, err
+		}
+		b = rest
+		if p.skipped() {
+			continue
+		}
+		switch {
+		case p.kind != typeLiteral && (p.kind != typeCompressed || only.raw != nil):
+			return rawPacket{}, p.refused()
+		case only.raw != nil:
+			return rawPacket{}, errors.New("second literal packet")
+		}
+		only = p
+	}
+	if only.raw == nil {
+		return rawPacket{}, errors.New("no literal packet")
+	}
+	return only, nil
 }

@@ -52,6 +52,9 @@ func TestOpen(t *testing.T) {
 			{"the last of 8 session keys", slices.Concat(slices.Repeat([][]byte{theirs[version]}, 7), [][]byte{ours[version], data})},
 			{"padding and markers outside", [][]byte{padding, marker, ours[version], padding, data, marker, padding}},
 			{"padding and markers inside", [][]byte{ours[version], sealed(marker, padding, makeLiteral(text), padding, marker)}},
+			{"stored and padded, as by sq", [][]byte{ours[version], sealed(padding, makePadded(100, string(makeLiteral(text))), marker)}},
+			{"stored in many blocks", [][]byte{ours[version], sealed(makePadded(0, strings.SplitAfter(string(makeLiteral(text)), "0")...))}},
+			{"stored, with padding inside", [][]byte{ours[version], sealed(makePadded(1, string(marker), string(makeLiteral(text)), string(padding)))}},
 			{"legacy lengths", [][]byte{ours[version], sealed([]byte{0x80 | typeLiteral<<2 | 1, byte(len(body) >> 8), byte(len(body))}, body)}},
 			{"two-byte length", [][]byte{ours[version], sealed([]byte{0xc0 | typeLiteral, byte((len(body)-192)>>8 + 192), byte(len(body) - 192)}, body)}},
 			{"pieces", [][]byte{ours[version], sealed(
@@ -89,6 +92,25 @@ type refusal struct {
 	msg  []byte
 	want error
 	text string // part of the error's text
+}
+
+// makePadded makes a compressed packet of stored blocks with padding behind.
+func makePadded(padding int, blocks ...string) []byte {
+	const zip = 1
+	body := []byte{zip}
+	for i, b := range blocks {
+		last := byte(0)
+		if i == len(blocks)-1 {
+			last = 1
+		}
+		body = append(body, storedBlock(last, []byte(b))...)
+	}
+	return makePacket(typeCompressed, body, bytes.Repeat([]byte{0x55}, padding))
+}
+
+func storedBlock(head byte, b []byte) []byte {
+	n := uint16(len(b))
+	return slices.Concat([]byte{head, byte(n), byte(n >> 8), byte(^n), byte(^n >> 8)}, b)
 }
 
 // makeBomb makes the body of a compressed packet that grows to 200 MiB.
@@ -152,6 +174,18 @@ func refusals(t testing.TB, k *NodeKey) []refusal {
 		{"compressed inside", inside(makePacket(typeCompressed, []byte{0}, literal)), ErrMessage, "compressed"},
 		{"compression bomb inside", inside(makePacket(typeCompressed, bomb)), ErrMessage, "compressed"},
 		{"compression bomb after padding", inside(makePacket(typePadding, []byte{1}), makePacket(typeCompressed, bomb)), ErrMessage, "compressed"},
+		{"stored, then compressed", inside(makePacket(typeCompressed, slices.Concat([]byte{1}, storedBlock(0, literal), []byte{0x03, 0x00}))), ErrMessage, "compressed"},
+		{"stored under another algorithm", inside(makePacket(typeCompressed, slices.Concat([]byte{2}, storedBlock(1, literal)))), ErrMessage, "compressed"},
+		{"stored without a last block", inside(makePacket(typeCompressed, slices.Concat([]byte{1}, storedBlock(0, literal)))), ErrMessage, "truncated"},
+		{"stored block cut off", inside(makePacket(typeCompressed, slices.Concat([]byte{1}, storedBlock(1, literal)[:9]))), ErrMessage, "truncated"},
+		{"stored block without its length", inside(makePacket(typeCompressed, []byte{1, 1, 0, 0, 0xff})), ErrMessage, "truncated"},
+		{"stored block whose lengths differ", inside(makePacket(typeCompressed, slices.Concat([]byte{1, 1, 8, 0, 0, 0}, literal))), ErrMessage, "lengths differ"},
+		{"stored twice", inside(makePadded(0, string(makePadded(0, string(literal))))), ErrMessage, "compressed"},
+		{"stored nothing", inside(makePadded(0, "")), ErrMessage, "no literal packet"},
+		{"stored two literals", inside(makePadded(0, string(literal)+string(literal))), ErrMessage, "second literal packet"},
+		{"stored signature", inside(makePadded(0, string(makePacket(typeSignature, make([]byte, 60))))), ErrMessage, "signature"},
+		{"stored, then a literal", inside(makePadded(0, string(literal)), literal), ErrMessage, "second literal packet"},
+		{"a literal, then stored", inside(literal, makePadded(0, string(literal))), ErrMessage, "compressed"},
 		{"compressed outside", makePacket(typeCompressed, []byte{0}, good2), ErrMessage, "compressed"},
 		{"compressed between", slices.Concat(ours6, makePacket(typeCompressed, []byte{0}), data2), ErrMessage, "compressed"},
 
