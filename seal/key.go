@@ -36,6 +36,10 @@ func (d *decryptionKey) opensAt(now time.Time) bool {
 	return d.ended.IsZero() || now.Before(d.ended.Add(oldKeyRetention))
 }
 
+func (d *decryptionKey) endedAt(now time.Time) bool {
+	return !d.ended.IsZero() && !now.Before(d.ended)
+}
+
 // NewNodeKey makes a key for the node called name, valid from now on without
 // end: a version 4 Ed25519 primary key that certifies and does nothing else, an
 // Ed25519 signing subkey and a Curve25519 encryption subkey, in the forms that

@@ -29,10 +29,20 @@ func (k *NodeKey) Open(msg []byte, now time.Time) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMessage, err)
 	}
+	return k.open(e, now)
+}
+
+func (k *NodeKey) open(e *envelope, now time.Time) ([]byte, error) {
 	key, err := k.sessionKey(e.keys, now)
 	if err != nil {
 		return nil, err
 	}
+	defer clear(key.key)
+	return e.open(key)
+}
+
+// open returns the contents of the message, whose session key is key.
+func (e *envelope) open(key sessionKey) ([]byte, error) {
 	packets, err := e.decrypt(key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMessage, err)

@@ -31,6 +31,22 @@ func (c *Certificate) Seal(plaintext []byte, now time.Time) ([]byte, error) {
 }
 
 func (r *recipient) seal(plaintext []byte) ([]byte, error) {
+	pair, err := r.newSessionKey()
+	if err != nil {
+		return nil, err
+	}
+	defer clear(pair.key)
+	return r.sealWith(pair, plaintext)
+}
+
+// A sessionKeyPair is a session key in clear and as the packet that says it to
+// the recipient.
+type sessionKeyPair struct {
+	key    []byte
+	packet []byte
+}
+
+func (r *recipient) newSessionKey() (sessionKeyPair, error) {
 	cipher := r.cipher
 	if r.aead {
 		cipher = r.suite.Cipher
@@ -39,9 +55,12 @@ func (r *recipient) seal(plaintext []byte) ([]byte, error) {
 	rand.Read(key)
 	var wrapped bytes.Buffer
 	if err := packet.SerializeEncryptedKeyAEAD(&wrapped, r.key, cipher, r.aead, key, nil); err != nil {
-		return nil, err
+		return sessionKeyPair{}, err
 	}
+	return sessionKeyPair{key, wrapped.Bytes()}, nil
+}
 
+func (r *recipient) sealWith(pair sessionKeyPair, plaintext []byte) ([]byte, error) {
 	// A literal packet of binary data without a name or a date.
 	header := appendHeader(nil, typeLiteral, 6+len(plaintext))
 	header = append(header, 'b', 0, 0, 0, 0, 0)
@@ -49,10 +68,10 @@ func (r *recipient) seal(plaintext []byte) ([]byte, error) {
 	if r.aead {
 		size = aeadBodySize(len(header) + len(plaintext))
 	}
-	msg := make([]byte, 0, wrapped.Len()+maxHeaderSize+size)
-	msg = append(msg, wrapped.Bytes()...)
+	msg := make([]byte, 0, len(pair.packet)+maxHeaderSize+size)
+	msg = append(msg, pair.packet...)
 	if r.aead {
-		return appendAEAD(msg, r.suite, key, header, plaintext)
+		return appendAEAD(msg, r.suite, pair.key, header, plaintext)
 	}
-	return appendMDC(msg, key, header, plaintext)
+	return appendMDC(msg, pair.key, header, plaintext)
 }
