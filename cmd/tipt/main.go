@@ -32,6 +32,7 @@ type cli struct {
 	Passwd   passwdCmd   `cmd:"" help:"Change the password and sign out all other devices."`
 	Conform  conformCmd  `cmd:"" help:"Test a node, clause by clause, against the specification of the protocol."`
 	Key      keyCmd      `cmd:"" help:"Print a node's OpenPGP certificate, to seal requests to it."`
+	Bench    benchCmd    `cmd:"" help:"Put a node under load and measure it."`
 	Doctor   doctorCmd   `cmd:"" help:"Find out what is wrong on the way to a node."`
 }
 
@@ -108,7 +109,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		folder:  folder,
 		status:  status,
 		log:     slog.New(status),
-	}))
+	}, &c.Bench))
 }
 
 // An invocation is what the commands are run with.
