@@ -113,7 +113,7 @@ func byToken(user, device string, token []byte) tipt.SignInRequest {
 	return tipt.SignInRequest{User: user, Device: device, Token: token, HasToken: true, Receive: true}
 }
 
-func nobodyOnline(store.UserID) []string { return nil }
+func nobodyOnline(account.SignedIn) ([]string, error) { return nil, nil }
 
 func (n *node) signIn(t testing.TB, req tipt.SignInRequest) account.SignedIn {
 	t.Helper()

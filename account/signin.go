@@ -29,14 +29,17 @@ type SignedIn struct {
 // (section 4). Lengths of user, password and token are judged here, that of the
 // device is the parser's.
 //
-// The peer's address serves to count wrong passwords alone. Online
-// returns the devices of a user that are connected, the one longest signed in first;
-// it is called while the user's other sign-ins wait, and must not block.
+// The peer's address serves to count wrong passwords alone. Enter is called
+// with what is known by then once the credentials are right: it lets the connection in or
+// refuses it, and returns the user's devices that are connected, the one longest signed in
+// first. Until SignIn returns, whatever could take the credentials' force away waits, and so
+// do the user's other sign-ins; it must not block. When SignIn fails after that,
+// the connection is to be taken out again.
 //
-// Refusals: CREDENTIALS; DISABLED, for right credentials only; and, by password,
+// Refusals: Enter's; CREDENTIALS; DISABLED, for right credentials only; and, by password,
 // BUSY with a wait when too many passwords are being hashed or were wrong. By password
 // each refusal but BUSY has evaluated argon2id once; by token none has.
-func (a *Accounts) SignIn(ctx context.Context, req tipt.SignInRequest, from netip.Addr, online func(store.UserID) []string) (SignedIn, error) {
+func (a *Accounts) SignIn(ctx context.Context, req tipt.SignInRequest, from netip.Addr, enter func(SignedIn) (online []string, err error)) (SignedIn, error) {
 	name, err := tipt.ParseUserName(req.User)
 	if err != nil {
 		name = "" // nobody's
@@ -66,13 +69,24 @@ func (a *Accounts) SignIn(ctx context.Context, req tipt.SignInRequest, from neti
 	if err := a.unchanged(ctx, user, req); err != nil {
 		return SignedIn{}, err
 	}
+	in := SignedIn{
+		User:       user.ID,
+		Name:       user.Name,
+		Address:    tipt.Address{User: user.Name, Node: a.node}.String(),
+		Device:     req.Device,
+		ByPassword: !req.HasToken,
+	}
+	online, err := enter(in)
+	if err != nil {
+		return SignedIn{}, err
+	}
 	op := &store.SignIn{
 		User:       user.ID,
 		Device:     req.Device,
 		IfNone:     !req.Receive,
 		Receive:    req.Receive,
 		Time:       time.Now(),
-		Online:     online(user.ID),
+		Online:     online,
 		MaxDevices: a.maxDevices,
 	}
 	var token []byte
@@ -87,19 +101,11 @@ func (a *Accounts) SignIn(ctx context.Context, req tipt.SignInRequest, from neti
 	if op.NoUser {
 		return SignedIn{}, wrongCredentials()
 	}
-	if !op.TokenSet {
-		token = nil
+	if op.TokenSet {
+		in.Token = token
 	}
-	return SignedIn{
-		User:       user.ID,
-		Name:       user.Name,
-		Address:    tipt.Address{User: user.Name, Node: a.node}.String(),
-		Device:     req.Device,
-		ByPassword: !req.HasToken,
-		Token:      token,
-		Place:      op.Place,
-		Dropped:    op.Dropped,
-	}, nil
+	in.Place, in.Dropped = op.Place, op.Dropped
+	return in, nil
 }
 
 // unchanged looks, with the user's lock held, whether credentials that were

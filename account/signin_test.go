@@ -215,11 +215,11 @@ func TestDroppedDevices(t *testing.T) {
 	id := n.register(t, "alice", "correct horse")
 	signIn := func(device string, online ...string) []string {
 		t.Helper()
-		in, err := n.SignIn(t.Context(), byPassword("alice", device, "correct horse"), home, func(of store.UserID) []string {
-			if of != id {
-				t.Errorf("asked for user %d, want %d", of, id)
+		in, err := n.SignIn(t.Context(), byPassword("alice", device, "correct horse"), home, func(in account.SignedIn) ([]string, error) {
+			if want := (account.SignedIn{User: id, Name: "alice", Address: "alice@node.example", Device: device, ByPassword: true}); !cmp.Equal(in, want) {
+				t.Errorf("entered as %+v, want %+v", in, want)
 			}
-			return online
+			return online, nil
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -309,13 +309,13 @@ func TestRevocationWaitsForSignIn(t *testing.T) {
 				n := newNode(t, account.Options{})
 				id := n.register(t, "alice", "correct horse")
 				changed := make(chan error, 1)
-				in, err := n.SignIn(t.Context(), byPassword("alice", "phone", "correct horse"), home, func(store.UserID) []string {
+				in, err := n.SignIn(t.Context(), byPassword("alice", "phone", "correct horse"), home, func(account.SignedIn) ([]string, error) {
 					go func() { changed <- test.change(t.Context(), n, id) }()
 					synctest.Wait()
 					if len(changed) > 0 {
 						t.Error("done under a sign-in")
 					}
-					return nil
+					return nil, nil
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -330,13 +330,32 @@ func TestRevocationWaitsForSignIn(t *testing.T) {
 	}
 }
 
+// TestRefusedEntry has a connection refused, which must leave nothing behind: above
+// all no token that nobody got to see.
+func TestRefusedEntry(t *testing.T) {
+	n := newNode(t, account.Options{})
+	id := n.register(t, "alice", "correct horse")
+	req := byPassword("alice", "phone", "correct horse")
+	req.Receive = false // gets a token only where the device has none
+	busy := &tipt.Error{Code: tipt.ErrBusy}
+	if _, err := n.SignIn(t.Context(), req, home, func(account.SignedIn) ([]string, error) { return nil, busy }); err != busy {
+		t.Errorf("got error %v", err)
+	}
+	if devices, err := n.Devices(t.Context(), id); err != nil || len(devices) > 0 {
+		t.Errorf("left: %+v, %v", devices, err)
+	}
+	if in := n.signIn(t, req); in.Token == nil {
+		t.Error("no token the second time")
+	}
+}
+
 // TestAccountGoesUnderSignIn has an account deleted by another way, at the last moment.
 func TestAccountGoesUnderSignIn(t *testing.T) {
 	n := newNode(t, account.Options{})
 	id := n.register(t, "alice", "correct horse")
-	_, err := n.SignIn(t.Context(), byPassword("alice", "phone", "correct horse"), home, func(store.UserID) []string {
+	_, err := n.SignIn(t.Context(), byPassword("alice", "phone", "correct horse"), home, func(account.SignedIn) ([]string, error) {
 		commit(t, n, &store.DeleteUser{User: id})
-		return nil
+		return nil, nil
 	})
 	want(t, "SIGN_IN", err, tipt.ErrCredentials)
 }

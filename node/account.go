@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/account"
 	"github.com/tipt/tipt-go/link"
 	"github.com/tipt/tipt-go/seal"
 	"github.com/tipt/tipt-go/store"
@@ -48,26 +49,17 @@ func (s *session) signIn(r *link.Request) {
 // enterAs checks credentials and makes the connection the user's.
 func (s *session) enterAs(body tipt.SignInRequest) (tipt.SignInResponse, error) {
 	n := s.node
-	// A name that is none has no account either: its credentials fail below.
-	name, _ := tipt.ParseUserName(body.User)
-	revocations := n.online.revocations(name)
-	in, err := n.accounts.SignIn(s.ctx, body, s.from, n.online.devices)
+	in, err := n.accounts.SignIn(s.ctx, body, s.from, func(in account.SignedIn) ([]string, error) {
+		return s.enterOnline(signedInAs{user: in.User, name: in.Name, address: in.Address, device: in.Device, receives: body.Receive})
+	})
 	if err != nil {
+		n.online.leave(s)
+		s.mu.Lock()
+		s.account = signedInAs{}
+		s.mu.Unlock()
 		return tipt.SignInResponse{}, err
 	}
-	as := signedInAs{user: in.User, name: in.Name, address: in.Address, device: in.Device, receives: body.Receive}
-	s.mu.Lock()
-	s.account = as
-	s.noted = time.Now()
-	s.mu.Unlock()
-	replaced, ok := n.online.join(s, as, in.ByPassword, revocations)
-	if !ok {
-		return tipt.SignInResponse{}, &tipt.Error{
-			Code:    tipt.ErrBusy,
-			Message: "too many connections of this user only send, or its credentials have just changed",
-			Wait:    time.Second,
-		}
-	}
+	replaced := n.online.replace(s, in.ByPassword)
 	s.mu.Lock()
 	if body.Receive && !s.closed {
 		// Before the older connection's ends, so that it takes over that one's place.
@@ -78,7 +70,7 @@ func (s *session) enterAs(body tipt.SignInRequest) (tipt.SignInResponse, error) 
 		other.close(tipt.CloseReplaced, "signed in on a newer connection")
 	}
 	for _, device := range in.Dropped {
-		n.signOutDevices(in.User, in.Name, func(as signedInAs) bool { return as.device == device })
+		n.signOutDevices(in.User, func(as signedInAs) bool { return as.device == device })
 	}
 
 	s.link.SetReadLimit(tipt.MaxPacketSize)
@@ -90,6 +82,27 @@ func (s *session) enterAs(body tipt.SignInRequest) (tipt.SignInResponse, error) 
 	s.mu.Unlock()
 	s.log.Debug("signed in", "receives", body.Receive)
 	return tipt.SignInResponse{Address: in.Address, Token: in.Token}, nil
+}
+
+// enterOnline enters a connection whose credentials are right among those that are
+// online: from now on whoever takes their force away finds it there.
+func (s *session) enterOnline(as signedInAs) (devices []string, err error) {
+	ended := &tipt.Error{Code: tipt.ErrBusy, Message: "this connection is being closed"}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil, ended
+	}
+	s.account = as // from here on signOut finds it as well
+	s.noted = time.Now()
+	s.mu.Unlock()
+	devices, err = s.node.online.enter(s, as)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil && s.closed {
+		err = ended // and signOut may have been too early to take it out
+	}
+	return devices, err
 }
 
 // signOut undoes enterAs when the connection has ended.
@@ -115,10 +128,10 @@ func (n *Node) seen(as signedInAs) {
 	}
 }
 
-// signOutDevices closes the connections of a user that which chooses, and
-// makes sign-ins that are under way with what was revoked fail.
-func (n *Node) signOutDevices(user store.UserID, name tipt.UserName, which func(signedInAs) bool) {
-	for _, s := range n.online.revoke(user, name, which) {
+// signOutDevices closes the connections of a user that which chooses, those too
+// whose sign-in is not answered yet.
+func (n *Node) signOutDevices(user store.UserID, which func(signedInAs) bool) {
+	for _, s := range n.online.remove(user, func(s *session) bool { return which(s.account) }) {
 		s.close(tipt.CloseSignedOut, "signed out")
 	}
 }
@@ -134,7 +147,7 @@ func (s *session) setPassword(r *link.Request) {
 		if err := s.node.accounts.SetPassword(s.ctx, s.account.user, s.account.device, body, s.from); err != nil {
 			return nil, err
 		}
-		s.node.signOutDevices(s.account.user, s.account.name, func(as signedInAs) bool {
+		s.node.signOutDevices(s.account.user, func(as signedInAs) bool {
 			return as.device != s.account.device
 		})
 		return nil, nil
@@ -176,7 +189,7 @@ func (s *session) removeDevice(r *link.Request) {
 		err := s.node.accounts.RemoveDevice(s.ctx, s.account.user, body.Device)
 		s.answer(r, nil, err)
 		if err == nil {
-			s.node.signOutDevices(s.account.user, s.account.name, func(as signedInAs) bool {
+			s.node.signOutDevices(s.account.user, func(as signedInAs) bool {
 				return as.device == body.Device
 			})
 		}
@@ -194,7 +207,7 @@ func (s *session) deleteAccount(r *link.Request) {
 		err := s.node.accounts.DeleteAccount(s.ctx, s.account.user, body, s.from)
 		s.answer(r, nil, err)
 		if err == nil {
-			s.node.signOutDevices(s.account.user, s.account.name, func(signedInAs) bool { return true })
+			s.node.signOutDevices(s.account.user, func(signedInAs) bool { return true })
 		}
 	})
 }

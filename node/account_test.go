@@ -130,9 +130,16 @@ func TestSendOnlyConnections(t *testing.T) {
 		c.WantQuiet(1) // gets no DELIVER
 	}
 	wantSignInError(t, n, withToken("sender", token, false), tipt.ErrBusy)
+	wantSignInError(t, n, as("newcomer", false), tipt.ErrBusy)
 	receiving := n.Dial(t).Greet()
 	receiving.SignInAs(as("phone", true))
 	receiving.WantDeliver()
+	// One that was refused has got no token, nor has the node made any.
+	for _, d := range listDevices(t, receiving) {
+		if d.Name == "newcomer" {
+			t.Errorf("the node knows %+v", d)
+		}
+	}
 }
 
 func TestSetPassword(t *testing.T) {
@@ -161,6 +168,16 @@ func TestSetPassword(t *testing.T) {
 	n.Dial(t).Greet().SignInAs(tipt.SignInRequest{User: "bob", Password: "new password", Device: "desk", Receive: true})
 }
 
+func listDevices(t *testing.T, c *tipttest.Conn) []tipt.Device {
+	t.Helper()
+	c.Ask(1, tipt.RequestListDevices, nil)
+	var list tipt.ListDevicesResponse
+	if err := list.Parse(c.WantReply(1).Body, false); err != nil {
+		t.Fatal(err)
+	}
+	return list.Devices
+}
+
 func TestDevices(t *testing.T) {
 	n := newPair(t)
 	phone, desk := n.Dial(t).Greet(), n.Dial(t).Greet()
@@ -168,13 +185,8 @@ func TestDevices(t *testing.T) {
 	token := desk.SignInAs(as("desk", true)).Token
 	n.Dial(t).Greet().SignInAs(as("script", false))
 
-	phone.Ask(1, tipt.RequestListDevices, nil)
-	var list tipt.ListDevicesResponse
-	if err := list.Parse(phone.WantReply(1).Body, false); err != nil {
-		t.Fatal(err)
-	}
 	online := map[string]bool{}
-	for _, d := range list.Devices {
+	for _, d := range listDevices(t, phone) {
 		online[d.Name] = d.Online
 		if d.Seen.IsZero() {
 			t.Errorf("%s was never seen", d.Name)

@@ -167,7 +167,7 @@ func (n *Node) setDisabled(ctx context.Context, raw string, disabled bool) error
 		return err
 	}
 	if disabled {
-		n.signOutDevices(user.ID, user.Name, func(signedInAs) bool { return true })
+		n.signOutDevices(user.ID, func(signedInAs) bool { return true })
 	}
 	return nil
 }

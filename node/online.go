@@ -1,91 +1,68 @@
 package node
 
 import (
-	"hash/maphash"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/store"
 )
 
-// online knows which connections are signed in, by user.
+// online knows which connections are signed in or just being, by user.
 type online struct {
-	mu    sync.Mutex // guards the following fields
+	mu    sync.Mutex // guards the following field
 	users map[store.UserID][]*session
-
-	// revoked counts, by hash of the user's name, how often credentials lost
-	// their force. A sign-in whose count changed between the check of its
-	// credentials and its place here was overtaken by a revocation. Names that
-	// share a counter only cause a needless repetition.
-	revoked [256]uint32
 }
 
-var revokedSeed = maphash.MakeSeed()
-
-func revokedIndex(name tipt.UserName) int {
-	return int(maphash.String(revokedSeed, string(name)) % uint64(len(online{}.revoked)))
-}
-
-// revocations returns the count that join compares.
-func (o *online) revocations(name tipt.UserName) uint32 {
+// enter lets a connection in whose credentials are right, and returns the devices
+// of its user that were connected by then, as devices does. It refuses with BUSY one
+// too many that does not receive (section 4, SIGN_IN).
+func (o *online) enter(s *session, as signedInAs) ([]string, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.revoked[revokedIndex(name)]
-}
-
-// join enters a connection that has just signed in and returns those that it
-// replaces (section 4, SIGN_IN): a receiving one of the same device where s
-// receives, and all of the device where a password was used as well. It
-// returns ok false when s is too late or one too many.
-func (o *online) join(s *session, as signedInAs, byPassword bool, revocations uint32) (replaced []*session, ok bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.revoked[revokedIndex(as.name)] != revocations {
-		return nil, false
-	}
-	stay := make([]*session, 0, len(o.users[as.user])+1)
 	sendOnly := 0
 	for _, other := range o.users[as.user] {
-		same := as.receives && other.account.device == as.device
-		if same && (other.account.receives || byPassword) {
-			replaced = append(replaced, other)
-			continue
-		}
 		if !other.account.receives {
 			sendOnly++
 		}
-		stay = append(stay, other)
 	}
 	if !as.receives && sendOnly >= tipt.MaxSendOnly {
-		return nil, false
+		return nil, &tipt.Error{
+			Code:    tipt.ErrBusy,
+			Message: "too many connections of this user only send",
+			Wait:    time.Second,
+		}
 	}
-	o.users[as.user] = append(stay, s)
-	return replaced, true
+	names := o.devicesLocked(as.user)
+	o.users[as.user] = append(o.users[as.user], s)
+	return names, nil
 }
 
-// leave removes a connection that ended.
+// replace takes out and returns the connections that s, which has signed in, replaces
+// (section 4, SIGN_IN): a receiving one of the same device where s receives, and
+// all of the device where a password was used as well.
+func (o *online) replace(s *session, byPassword bool) (replaced []*session) {
+	if !s.account.receives {
+		return nil
+	}
+	return o.remove(s.account.user, func(other *session) bool {
+		return other != s && other.account.device == s.account.device && (other.account.receives || byPassword)
+	})
+}
+
+// leave takes a connection out that ended, or did not sign in after all.
 func (o *online) leave(s *session) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	rest := slices.DeleteFunc(o.users[s.account.user], func(other *session) bool { return other == s })
-	if len(rest) == 0 {
-		delete(o.users, s.account.user)
-		return
-	}
-	o.users[s.account.user] = rest
+	o.remove(s.account.user, func(other *session) bool { return other == s })
 }
 
-// revoke makes sign-ins that are under way with the user's old credentials
-// fail, and removes and returns the connections that which chooses.
-func (o *online) revoke(user store.UserID, name tipt.UserName, which func(signedInAs) bool) []*session {
+// remove takes out and returns the connections of a user that which chooses.
+func (o *online) remove(user store.UserID, which func(*session) bool) (gone []*session) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.revoked[revokedIndex(name)]++
-	var gone []*session
-	var stay []*session
+	stay := make([]*session, 0, len(o.users[user]))
 	for _, s := range o.users[user] {
-		if which(s.account) {
+		if which(s) {
 			gone = append(gone, s)
 		} else {
 			stay = append(stay, s)
@@ -104,6 +81,10 @@ func (o *online) revoke(user store.UserID, name tipt.UserName, which func(signed
 func (o *online) devices(user store.UserID) []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.devicesLocked(user)
+}
+
+func (o *online) devicesLocked(user store.UserID) []string {
 	var names []string
 	for _, s := range o.users[user] {
 		if !slices.Contains(names, s.account.device) {

@@ -13,6 +13,7 @@ import (
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/account"
 	"github.com/tipt/tipt-go/link"
+	"github.com/tipt/tipt-go/store"
 	"github.com/tipt/tipt-go/store/sqlite"
 )
 
@@ -26,6 +27,11 @@ func (l noListener) Addr() net.Addr            { return &net.TCPAddr{} }
 
 // inBubble runs a test with a node whose time is synctest's.
 func inBubble(t *testing.T, f func(t *testing.T, n *Node)) {
+	inBubbleOver(t, func(s store.Store) store.Store { return s }, f)
+}
+
+// inBubbleOver is inBubble over another store, which over makes.
+func inBubbleOver(t *testing.T, over func(store.Store) store.Store, f func(t *testing.T, n *Node)) {
 	dir := filepath.Join(t.TempDir(), "data")
 	synctest.Test(t, func(t *testing.T) {
 		st, err := sqlite.Open(dir, sqlite.Options{})
@@ -37,7 +43,7 @@ func inBubble(t *testing.T, f func(t *testing.T, n *Node)) {
 			t.Fatal(err)
 		}
 		n := New(Config{
-			Name: "node.example", Store: st, Key: key,
+			Name: "node.example", Store: over(st), Key: key,
 			Hash: account.HashCost{Memory: 64, Time: 1, Threads: 1},
 		})
 		ctx, cancel := context.WithCancel(t.Context())

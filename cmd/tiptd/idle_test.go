@@ -137,7 +137,7 @@ func fill(b *testing.B, d *tipttest.Daemon, n int) []*idler {
 			return
 		}
 		in, err := accounts.SignIn(ctx, tipt.SignInRequest{User: u.name, Password: password, Device: "phone", Receive: true},
-			netip.Addr{}, func(store.UserID) []string { return nil })
+			netip.Addr{}, func(account.SignedIn) ([]string, error) { return nil, nil })
 		if err != nil {
 			b.Error(err)
 			return
