@@ -179,6 +179,11 @@ func (c *conn) alive(what string) bool {
 // ping sends a PING and waits for its PONG.
 func (c *conn) ping(payload, when string) {
 	c.sendFrame("PING", true, opPing, []byte(payload))
+	c.wantPong(payload, when)
+}
+
+// wantPong waits for the PONG to a PING that was sent.
+func (c *conn) wantPong(payload, when string) {
 	if !c.await(c.t.s.patience, func() bool { return slices.Contains(c.pongs, payload) || c.end != nil }) || !c.open() {
 		c.t.wrong(c, "a PONG of the same payload "+when, c.state())
 	}

@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -48,7 +49,6 @@ type Clause struct {
 
 // Why a clause has no scenario.
 const (
-	ofClients  = "obliges clients; this suite is the client"
 	inside     = "happens inside the node: nothing that a guest can see tells it"
 	takesDays  = "shows only after days"
 	needsPeer  = "needs a second node that the tested one can reach and trusts the certificate of"
@@ -60,10 +60,15 @@ const (
 
 // Clauses returns all clauses, in the order of the specification.
 func Clauses() []Clause {
-	return slices.Concat(
-		transportClauses, packetClauses, exchangeClauses, accountClauses, messageClauses, nodeClauses, errorClauses, otherClauses,
+	all := slices.Concat(
+		transportClauses, packetClauses, exchangeClauses, accountClauses, messageClauses, nodeClauses, errorClauses, otherClauses, clientClauses,
 	)
+	slices.SortStableFunc(all, func(a, b Clause) int { return cmp.Compare(a.section(), b.section()) })
+	return all
 }
+
+// of reports whether the clause obliges that side.
+func (c Clause) of(side Side) bool { return c.Side == side || c.Side == Both }
 
 var sections = map[string]string{
 	"1": "Transport", "2": "Packets", "3": "Requests and responses", "4": "Bodies", "5": "Node to node",
@@ -94,8 +99,13 @@ func Page() string {
 			checkedBy[id] = append(checkedBy[id], s.name)
 		}
 	}
-	for _, u := range always {
-		checkedBy[u] = append(checkedBy[u], everyPacket)
+	for _, s := range clientScenarios() {
+		for _, id := range s.clauses {
+			checkedBy[id] = append(checkedBy[id], s.name)
+		}
+	}
+	for _, id := range slices.Concat(always, clientAlways) {
+		checkedBy[id] = append(checkedBy[id], everyPacket)
 	}
 	clauses := Clauses()
 	tested := 0
@@ -106,7 +116,8 @@ func Page() string {
 	}
 	var page strings.Builder
 	page.WriteString(pageHead)
-	fmt.Fprintf(&page, "%d clauses, %d of them checked by %d scenarios.\n", len(clauses), tested, len(scenarios()))
+	fmt.Fprintf(&page, "%d clauses, %d of them checked by %d scenarios with a node and %d with a client.\n",
+		len(clauses), tested, len(scenarios()), len(clientScenarios()))
 	section := ""
 	for _, c := range clauses {
 		if s := c.section(); s != section {

@@ -27,7 +27,7 @@ var packetClauses = []Clause{
 	{"T-2.24", Must, NodeSide, Ours, "An unknown key is MALFORMED when `ver` is not newer than the node's, by semver precedence.", ""},
 	{"T-2.25", Must, NodeSide, Ours, "An unknown key is skipped, at any level, when `ver` is newer.", ""},
 	{"T-2.26", Must, NodeSide, Ours, "In a skipped value every type is taken, and extensions, 32-bit maps and arrays, doubled keys and bad UTF-8 are MALFORMED still.", ""},
-	{"T-2.27", Should, ClientSide, Ours, "A client refuses what is malformed.", ofClients},
+	{"T-2.27", Should, ClientSide, Ours, "A client refuses what is malformed.", ""},
 	{"T-2.28", Must, NodeSide, Seed, "Every other `reqt` than those of the table is UNSUPPORTED.", ""},
 	{"T-2.29", Must, NodeSide, Ours, "A node's REQUEST is a DELIVER or a RETURN.", ""},
 	{"T-2.30", Must, NodeSide, Ours, "A node's EVENT is GOING_AWAY.", ""},
@@ -35,7 +35,7 @@ var packetClauses = []Clause{
 	{"T-2.32", Must, NodeSide, Ours, "Its `wait` is not looked at and may be missing.", ""},
 	{"T-2.33", Must, NodeSide, Ours, "One that a response would have refused is dropped, without a RETURN.", ""},
 	{"T-2.34", Must, NodeSide, Ours, "Every other code as an EVENT, and a malformed EVENT, is ignored.", ""},
-	{"T-2.35", Must, ClientSide, Ours, "A client ignores an event that it does not know.", ofClients},
+	{"T-2.35", Must, ClientSide, Ours, "A client ignores an event that it does not know.", ""},
 	{"T-2.36", Must, NodeSide, Ours, "The `id` of an EVENT reserves nothing.", ""},
-	{"T-2.37", Must, ClientSide, Seed, "A client's packets are made of the root's keys with a semantic version as `ver`.", ofClients},
+	{"T-2.37", Must, ClientSide, Seed, "A client's packets are made of the root's keys with a semantic version as `ver`.", ""},
 }

@@ -1,11 +1,11 @@
 package conform
 
 var transportClauses = []Clause{
-	{"T-1.1", Must, ClientSide, Seed, "A client connects by secure WebSocket to port 443 of the node's name.", ofClients},
-	{"T-1.2", Should, ClientSide, Draft, "A client takes the path `/ws`.", ofClients},
+	{"T-1.1", Must, ClientSide, Seed, "A client connects by secure WebSocket to port 443 of the node's name.", ""},
+	{"T-1.2", Should, ClientSide, Draft, "A client takes the path `/ws`.", ""},
 	{"T-1.3", Must, NodeSide, Ours, "A node upgrades a WebSocket request on every path.", ""},
-	{"T-1.4", Must, ClientSide, Seed, "A client accepts no invalid certificate: chain and name are verified on each connection.", ofClients},
-	{"T-1.5", Must, ClientSide, Ours, "A client has no switch that turns verification off; a root may be added.", ofClients},
+	{"T-1.4", Must, ClientSide, Seed, "A client accepts no invalid certificate: chain and name are verified on each connection.", ""},
+	{"T-1.5", Must, ClientSide, Ours, "A client has no switch that turns verification off; a root may be added.", unseen},
 	{"T-1.6", Must, Both, Ours, "TLS before 1.2 is not spoken.", ""},
 	{"T-1.7", Should, Both, Ours, "TLS 1.3 is taken when both can.", ""},
 	{"T-1.8", Must, NodeSide, Seed, "A connection is refused only for overload, maintenance or an internal error, with a status of 500 to 599; in maintenance it is 503 with `Retry-After`.", ""},
@@ -25,8 +25,8 @@ var transportClauses = []Clause{
 	{"T-1.22", Must, Both, Seed, "A PING is answered with a PONG of the same payload, before HANDSHAKE too.", ""},
 	{"T-1.23", Must, Both, Seed, "A PING between the fragments of a large message is answered before the message is complete.", ""},
 	{"T-1.24", Must, Both, Seed, "A PING is answered while requests are being worked on.", ""},
-	{"T-1.25", Should, ClientSide, Seed, "A client sends a PING every five minutes.", ofClients},
-	{"T-1.26", Should, ClientSide, Ours, "A browser's script sends GET_INFO in place of the PING.", ofClients},
+	{"T-1.25", Should, ClientSide, Seed, "A client sends a PING every five minutes.", ""},
+	{"T-1.26", Should, ClientSide, Ours, "A browser's script sends GET_INFO in place of the PING.", browsers},
 	{"T-1.27", Must, NodeSide, Ours, "A node sends a PING to a client that was silent for four minutes (configurable).", ""},
 	{"T-1.28", Must, NodeSide, Ours, "A client from which nothing comes within 30 s of that PING is dropped.", ""},
 	{"T-1.29", Must, NodeSide, Ours, "An offer of compression is ignored.", ""},
@@ -36,7 +36,7 @@ var transportClauses = []Clause{
 	{"T-1.33", Must, NodeSide, Ours, "An internal error closes with 1011, overload with 1013.", needsLoad},
 	{"T-1.34", Must, NodeSide, Ours, "After its close frame a node discards input, so that the frame is not lost to a reset.", ""},
 	{"T-1.35", Must, NodeSide, Ours, "It does so for 5 s at most, and then ends the connection.", ""},
-	{"T-1.36", Must, ClientSide, Ours, "A browser's script closes with 4000 in place of a code below 3000.", ofClients},
+	{"T-1.36", Must, ClientSide, Ours, "A browser's script closes with 4000 in place of a code below 3000.", browsers},
 	{"T-1.37", Must, NodeSide, Ours, "A client's close frame is answered with a close frame.", ""},
-	{"T-1.38", Must, ClientSide, Ours, "What is unanswered when a connection ends is taken as of unknown outcome.", ofClients},
+	{"T-1.38", Must, ClientSide, Ours, "What is unanswered when a connection ends is taken as of unknown outcome.", ""},
 }

@@ -53,41 +53,52 @@ func TestClauses(t *testing.T) {
 			t.Errorf("clause %s is there twice", c.ID)
 		}
 		known[c.ID] = c
-		if (c.Side == ClientSide) != (c.Untested == ofClients) {
-			t.Errorf("clause %s: the side and the reason for no test do not agree", c.ID)
-		}
 	}
-	checked := make(map[string]bool)
 	names := make(map[string]bool)
-	check := func(id, by string) {
-		if _, ok := known[id]; !ok {
-			t.Errorf("scenario %s checks %s, which is no clause", by, id)
+	for _, side := range []Side{NodeSide, ClientSide} {
+		checked := make(map[string]bool)
+		check := func(id, by string) {
+			c, ok := known[id]
+			switch {
+			case !ok:
+				t.Errorf("scenario %s checks %s, which is no clause", by, id)
+			case !c.of(side):
+				t.Errorf("scenario %s checks %s, which does not oblige a %s", by, id, side)
+			case c.Untested != "":
+				t.Errorf("clause %s is checked by scenario %s, and yet %s", id, by, c.Untested)
+			}
+			checked[id] = true
 		}
-		if known[id].Untested != "" {
-			t.Errorf("clause %s is checked by scenario %s, and yet %s", id, by, known[id].Untested)
+		for _, s := range declared(side) {
+			if names[s.name] || len(s.clauses) == 0 {
+				t.Errorf("scenario %s is there twice, or checks nothing", s.name)
+			}
+			names[s.name] = true
+			for i, id := range s.clauses {
+				check(id, s.name)
+				if slices.Contains(s.clauses[:i], id) {
+					t.Errorf("scenario %s names %s twice", s.name, id)
+				}
+			}
 		}
-		checked[id] = true
-	}
-	for _, s := range scenarios() {
-		if names[s.name] || len(s.clauses) == 0 {
-			t.Errorf("scenario %s is there twice, or checks nothing", s.name)
-		}
-		names[s.name] = true
-		for i, id := range s.clauses {
-			check(id, s.name)
-			if slices.Contains(s.clauses[:i], id) {
-				t.Errorf("scenario %s names %s twice", s.name, id)
+		for id, c := range known {
+			if c.Untested == "" && c.of(side) && !checked[id] {
+				t.Errorf("clause %s has no scenario with a %s", id, side)
 			}
 		}
 	}
-	for _, id := range always {
-		check(id, everyPacket)
+}
+
+// declared are the scenarios with a side, and the one for every packet.
+func declared(side Side) []scenario {
+	if side == NodeSide {
+		return append(scenarios(), scenario{name: everyPacket, clauses: always})
 	}
-	for id, c := range known {
-		if c.Untested == "" && !checked[id] {
-			t.Errorf("clause %s has no scenario", id)
-		}
+	all := []scenario{{name: everyPacket + " of a client", clauses: clientAlways}}
+	for _, s := range clientScenarios() {
+		all = append(all, scenario{name: s.name, clauses: s.clauses})
 	}
+	return all
 }
 
 // notLimits are numbers of docs/protocol.md that bound nothing, and why.

@@ -32,7 +32,7 @@ type ending struct {
 
 func (e *ending) String() string {
 	if e.code != 0 {
-		return fmt.Sprintf("the node closed with %d", e.code)
+		return fmt.Sprintf("the connection was closed with %d", e.code)
 	}
 	return fmt.Sprintf("the connection ended without a close frame: %v", e.err)
 }
@@ -43,6 +43,7 @@ type conn struct {
 	// Static after construction.
 	t        *T
 	number   int
+	guest    *guest // the client at the other end, where the suite plays the node; else nil
 	tls      *tls.Conn
 	upgrade  *http.Response
 	opened   time.Time
@@ -105,6 +106,10 @@ func (c *conn) signal() {
 // read reads until the connection ends.
 func (c *conn) read(r *bufio.Reader) {
 	defer close(c.readDone)
+	framing := "T-1.17"
+	if c.guest != nil {
+		framing = "T-1.70"
+	}
 	var message []byte
 	var opcode byte
 	for {
@@ -120,12 +125,12 @@ func (c *conn) read(r *bufio.Reader) {
 			return
 		}
 		switch {
-		case f.masked, f.bits != 0:
-			c.blame("T-1.17", "a frame that is masked or has a reserved bit")
+		case f.masked != (c.guest != nil), f.bits != 0:
+			c.blame(framing, "a frame that is masked as the other side's are, or has a reserved bit")
 		case f.opcode >= opClose && (!f.final || len(f.payload) > 125):
-			c.blame("T-1.17", "a control frame that is fragmented or too long")
+			c.blame(framing, "a control frame that is fragmented or too long")
 		case f.opcode < opClose && (f.opcode == opContinuation) != (opcode != 0):
-			c.blame("T-1.17", "a fragment out of place")
+			c.blame(framing, "a fragment out of place")
 		}
 		switch f.opcode {
 		case opText, opBinary, opContinuation:
@@ -134,7 +139,11 @@ func (c *conn) read(r *bufio.Reader) {
 			}
 			message = append(message, f.payload...)
 			if f.final {
-				c.take(opcode, message)
+				if c.guest != nil {
+					c.guest.take(opcode, message)
+				} else {
+					c.take(opcode, message)
+				}
 				opcode, message = 0, nil
 			}
 		case opPing:
@@ -163,13 +172,16 @@ func (c *conn) read(r *bufio.Reader) {
 			c.end = &ending{code: code}
 			c.signal()
 			c.mu.Unlock()
+			if c.guest != nil {
+				c.guest.leave(f.payload)
+			}
 		default:
-			c.blame("T-1.17", fmt.Sprintf("a frame with opcode %d", f.opcode))
+			c.blame(framing, fmt.Sprintf("a frame with opcode %d", f.opcode))
 		}
 	}
 }
 
-// blame records a fault of the node, whatever the scenario is about.
+// blame records a fault of the other side, whatever the scenario is about.
 func (c *conn) blame(clause, got string) { c.t.always(c, clause, got) }
 
 // take keeps a message of the node and holds it against what all packets have to be.
@@ -237,7 +249,11 @@ func (c *conn) sendFrame(what string, final bool, opcode byte, payload []byte) {
 	c.mu.Lock()
 	c.note(true, what, payload)
 	c.mu.Unlock()
-	c.write(clientFrame(final, opcode, payload))
+	if c.guest != nil {
+		c.write(nodeFrame(final, opcode, payload))
+	} else {
+		c.write(clientFrame(final, opcode, payload))
+	}
 }
 
 func (c *conn) write(b []byte) {

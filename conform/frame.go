@@ -57,6 +57,23 @@ func clientFrame(final bool, opcode byte, payload []byte) []byte {
 	return b
 }
 
+// nodeFrame is a whole frame of a node.
+func nodeFrame(final bool, opcode byte, payload []byte) []byte {
+	if final {
+		opcode |= 0x80
+	}
+	b := []byte{opcode}
+	switch n := len(payload); {
+	case n < 126:
+		b = append(b, byte(n))
+	case n <= 0xffff:
+		b = binary.BigEndian.AppendUint16(append(b, 126), uint16(n))
+	default:
+		b = binary.BigEndian.AppendUint64(append(b, 127), uint64(n))
+	}
+	return append(b, payload...)
+}
+
 // readFrame reads a frame of either side and unmasks it.
 func readFrame(r *bufio.Reader) (frame, error) {
 	var head [2]byte

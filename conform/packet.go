@@ -105,7 +105,7 @@ func codeName(names map[int]string, code int) string {
 	return fmt.Sprintf("0x%02x", code)
 }
 
-// A packet is one that a node sent.
+// A packet is one that the other side sent.
 type packet struct {
 	bytes []byte
 	root  *value
@@ -114,13 +114,21 @@ type packet struct {
 	reqt  int // -1 where there is none
 	body  *value
 	code  int // of its error, or ok
+
+	ofClient bool // it came from a client
 }
 
 // String says what the packet is, in one line.
 func (p *packet) String() string {
+	switch {
+	case p.ofClient && p.pakt == pktResponse:
+		return guestResponse(p)
+	case p.ofClient:
+		return guestName(p)
+	}
 	switch p.pakt {
 	case pktRequest:
-		name := [...]string{"DELIVER", "RETURN"}[min(p.reqt, newestRequest)]
+		name := [...]string{"DELIVER", "RETURN"}[min(max(0, p.reqt), newestRequest)]
 		return fmt.Sprintf("request %s with id %d", name, p.id)
 	case pktEvent:
 		return fmt.Sprintf("event 0x%02x", p.reqt)

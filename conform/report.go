@@ -31,7 +31,8 @@ type Result struct {
 
 // A Report is what came of a run.
 type Report struct {
-	Node, Software string
+	Node, Software string // empty where a client was tested
+	Client         string // the command that ran it
 	Took           time.Duration
 	Results        []Result
 	Blocked        []string // scenarios that could not set their stage, and why
@@ -41,6 +42,12 @@ type Report struct {
 // report puts together what the scenarios found.
 func (s *suite) report(ran []*T, took time.Duration) *Report {
 	r := &Report{Node: s.node, Software: s.software, Took: took, Left: int(s.left.Load())}
+	r.judge(ran, NodeSide, always, s.only == nil)
+	return r
+}
+
+// judge adds a result for each clause of a side, of those that were chosen.
+func (r *Report) judge(ran []*T, side Side, always []string, all bool) {
 	reached := make(map[string]bool)
 	why := make(map[string]string)
 	findings := make(map[string][]Finding)
@@ -69,6 +76,9 @@ func (s *suite) report(ran []*T, took time.Duration) *Report {
 		reached[id] = true
 	}
 	for _, c := range Clauses() {
+		if !c.of(side) {
+			continue
+		}
 		result := Result{Clause: c, Status: NotTested, Why: c.Untested, Findings: findings[c.ID]}
 		switch {
 		case len(result.Findings) > 0:
@@ -79,12 +89,19 @@ func (s *suite) report(ran []*T, took time.Duration) *Report {
 			continue
 		case c.Untested == "":
 			result.Why = why[c.ID]
-		case s.only != nil:
+		case !all:
 			continue
 		}
 		r.Results = append(r.Results, result)
 	}
-	return r
+}
+
+// subject names what was tested.
+func (r *Report) subject() string {
+	if r.Client != "" {
+		return r.Client
+	}
+	return fmt.Sprintf("%s (%s)", r.Node, r.Software)
 }
 
 // Count returns how many clauses have that status.
@@ -135,8 +152,8 @@ func (r *Report) WriteText(w io.Writer) error {
 	if r.Left > 0 {
 		fmt.Fprintf(&text, "%d accounts could not be deleted\n", r.Left)
 	}
-	fmt.Fprintf(&text, "%s (%s): %d clauses passed, %d failed, %d not tested, in %.1f s\n",
-		r.Node, r.Software, r.Count(Passed), r.Count(Failed), r.Count(NotTested), r.Took.Seconds())
+	fmt.Fprintf(&text, "%s: %d clauses passed, %d failed, %d not tested, in %.1f s\n",
+		r.subject(), r.Count(Passed), r.Count(Failed), r.Count(NotTested), r.Took.Seconds())
 	_, err := io.WriteString(w, text.String())
 	return err
 }
@@ -200,13 +217,14 @@ type jsonResult struct {
 // WriteJSON prints the report for programs.
 func (r *Report) WriteJSON(w io.Writer) error {
 	all := struct {
-		Node     string       `json:"node"`
-		Software string       `json:"software"`
+		Node     string       `json:"node,omitempty"`
+		Software string       `json:"software,omitempty"`
+		Client   string       `json:"client,omitempty"`
 		Took     float64      `json:"seconds"`
 		Blocked  []string     `json:"blocked,omitempty"`
 		Left     int          `json:"accounts_left"`
 		Clauses  []jsonResult `json:"clauses"`
-	}{r.Node, r.Software, r.Took.Seconds(), r.Blocked, r.Left, nil}
+	}{r.Node, r.Software, r.Client, r.Took.Seconds(), r.Blocked, r.Left, nil}
 	for _, result := range r.Results {
 		c := result.Clause
 		j := jsonResult{ID: c.ID, Level: c.Level, Side: c.Side, Source: c.Source, Text: c.Text, Status: result.Status, Why: result.Why}
@@ -245,7 +263,7 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 		Time     string     `xml:"time,attr"`
 		Cases    []testCase `xml:"testcase"`
 	}{
-		Name: r.Node, Tests: len(r.Results), Failures: r.Count(Failed), Skipped: r.Count(NotTested),
+		Name: r.subject(), Tests: len(r.Results), Failures: r.Count(Failed), Skipped: r.Count(NotTested),
 		Time: fmt.Sprintf("%.3f", r.Took.Seconds()),
 	}
 	for _, result := range r.Results {

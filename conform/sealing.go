@@ -228,6 +228,22 @@ func openAnswer(seal, b []byte) (*value, error) {
 	return v, nil
 }
 
+// sealAnswer is what openAnswer opens. The key has 32 bytes.
+func sealAnswer(seal []byte, answer []byte) []byte {
+	plain := make([]byte, 8256)
+	copy(plain, answer)
+	block, err := aes.NewCipher(seal)
+	if err != nil {
+		panic(err) // of another key length alone
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err) // never
+	}
+	nonce := randomBytes(12)
+	return aead.Seal(nonce, nonce, plain, nil)
+}
+
 // secretKey serializes an entity with its secret packets.
 func secretKey(t *T, e *openpgp.Entity) []byte {
 	return serialized(t, func(w io.Writer) error { return e.SerializePrivateWithoutSigning(w, nil) })

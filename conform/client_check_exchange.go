@@ -1,0 +1,149 @@
+package conform
+
+import (
+	"fmt"
+	"time"
+)
+
+func clientExchangeScenarios() []clientScenario {
+	return []clientScenario{
+		{name: "client-ids", run: clientIDs, clauses: []string{"T-3.77"}},
+		{name: "client-flood", run: clientFlood, clauses: []string{"T-3.70", "T-3.77"}},
+		{name: "client-late", run: clientLate, clauses: []string{"T-3.16", "T-3.79"}},
+		{name: "client-unlisted-code", run: clientUnlistedCode, clauses: []string{"T-6.7"}},
+		{name: "client-busy", run: clientBusy, clauses: []string{"T-7.4"}},
+	}
+}
+
+func clientIDs(st *stage) {
+	g := st.connected()
+	release := st.hold(isForward)
+	st.line("the same id")
+	l := st.letter("the same id")
+	st.on("T-3.77")
+	g.mu.Lock()
+	g.next = l.p.id
+	g.mu.Unlock()
+	text := "of the same id " + st.s.run
+	id := g.deliver(delivery(textMessage(text)))
+	g.wantTaken(id, fmt.Sprintf("a DELIVER with id %d, which the client's FORWARD has too", id))
+	release()
+	st.line("another")
+	st.letter("another")
+	g.goesOn("requests of both sides with one id")
+}
+
+// flooded is how many messages a flood has: each id serves more than once.
+const flooded = 600
+
+func clientFlood(st *stage) {
+	g := st.connected()
+	st.on("T-3.77")
+	g.mu.Lock()
+	g.next = 0
+	g.mu.Unlock()
+	mark := "flood " + st.s.run
+	for i := range flooded {
+		if !g.await(st.s.patience, func() bool { return len(g.asked) < 64 || g.end != nil }) || !g.open() {
+			st.fatal(g.conn, fmt.Sprintf("responses to %d DELIVERs", i), g.state())
+		}
+		g.deliver(delivery(textMessage(fmt.Sprintf("%s %d.", mark, i))))
+	}
+	if !g.await(st.s.patience, func() bool { return len(g.asked) == 0 || g.end != nil }) || !g.open() {
+		st.fatal(g.conn, fmt.Sprintf("responses to %d DELIVERs", flooded), g.state())
+	}
+	g.mu.Lock()
+	refused := 0
+	for _, p := range g.arrived {
+		if p.pakt == pktResponse && p.code != ok {
+			refused++
+		}
+	}
+	g.mu.Unlock()
+	st.on("T-3.70")
+	st.check(g.conn, refused == 0, "no error", fmt.Sprintf("%d of %d DELIVERs refused", refused, flooded))
+	if !st.await(func() bool { return st.countPrinted(mark) >= flooded }) {
+		st.mu.Lock()
+		n := st.countPrinted(mark)
+		st.mu.Unlock()
+		st.wrong(g.conn, fmt.Sprintf("%d messages on lines of standard output", flooded), fmt.Sprint(n))
+	}
+}
+
+// givingUp is how long a response is kept back.
+const givingUp = 4 * time.Second
+
+func clientLate(st *stage) {
+	g := st.connected()
+	st.line("first")
+	st.letter("first") // the destination's key is known
+	release := st.hold(func(p *packet) bool { return isForward(p) || p.reqt == reqGetInfo })
+	st.line("answered late")
+	l := st.letter("answered late")
+	st.line("second")
+	st.line("third")
+	st.pause(givingUp)
+	st.on("T-3.16")
+	g.mu.Lock()
+	again := g.doubled[l.p.id]
+	g.mu.Unlock()
+	st.check(g.conn, !again, fmt.Sprintf("no other REQUEST with id %d before its response", l.p.id), "one")
+	release()
+	st.on("T-3.79")
+	st.letter("second")
+	st.letter("third")
+	g.goesOn("a response that came late")
+	st.check(g.conn, g.open() && st.called() == 1, "the connection to go on after a response that came late", g.state())
+}
+
+func clientUnlistedCode(st *stage) {
+	g := st.connected()
+	st.behave(func(r *rules) {
+		r.answer = func(g *guest, p *packet, l *letter) bool {
+			if l == nil || l.text != "refused" {
+				return false
+			}
+			g.answer(p, 0x7e, "msg", "a reason of the future")
+			return true
+		}
+	})
+	st.on("T-6.7")
+	st.line("refused")
+	st.letter("refused")
+	st.line("not refused")
+	st.letter("not refused")
+	g.goesOn("an error whose code is not listed")
+	st.check(g.conn, g.open() && st.called() == 1, "the connection to go on after an error whose code is not listed", g.state())
+}
+
+func clientBusy(st *stage) {
+	g := st.connected()
+	const wait = 3 * time.Second
+	var told time.Time // guarded by st.mu
+	st.behave(func(r *rules) {
+		r.answer = func(g *guest, p *packet, l *letter) bool {
+			st.mu.Lock()
+			first := l != nil && told.IsZero()
+			if first {
+				told = time.Now()
+			}
+			st.mu.Unlock()
+			if first {
+				g.answer(p, errBusy, "wait", int(wait.Milliseconds()))
+			}
+			return first
+		}
+	})
+	st.line("too busy")
+	l := st.letter("too busy")
+	st.on("T-7.4")
+	again := st.letterWithin("too busy", wait+backOff)
+	if again == nil {
+		return // it may take BUSY as a failure
+	}
+	st.mu.Lock()
+	after := again.at.Sub(told)
+	st.mu.Unlock()
+	st.check(g.conn, after >= wait, fmt.Sprintf("the request again %v after BUSY or later", wait), fmt.Sprintf("after %v", after.Round(time.Millisecond)))
+	st.check(g.conn, string(again.mid) == string(l.mid), fmt.Sprintf("mid % x again", l.mid), fmt.Sprintf("% x", again.mid))
+}

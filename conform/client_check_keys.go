@@ -1,0 +1,94 @@
+package conform
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+func clientKeyScenarios() []clientScenario {
+	return []clientScenario{
+		{name: "client-key-rotated", run: clientKeyRotated, clauses: []string{"T-5.73", "T-7.9"}},
+		{name: "client-key-changed", run: clientKeyChanged, clauses: []string{"T-7.8"}},
+	}
+}
+
+// changeKey gives the destination another key, has it answer CANNOT_OPEN once, and sees the client seal to
+// the new one. It returns how many lines the client had printed just before it fetched that.
+func (st *stage) changeKey(g *guest, clause string, next *openingKey) (out, errs int) {
+	var once, fresh bool // guarded by st.mu
+	count := func() { out, errs = st.program.out.count(), st.program.errs.count() }
+	st.line("under the first key")
+	st.letter("under the first key")
+	st.behave(func(r *rules) {
+		r.answer = func(g *guest, p *packet, l *letter) bool {
+			st.mu.Lock()
+			if p.reqt == reqGetNodeKey && p.body.get("new").is(true) {
+				fresh = true
+			}
+			refuse := l != nil && !once
+			if refuse {
+				once = true
+				count()
+			}
+			st.mu.Unlock()
+			switch {
+			case refuse && l.wait:
+				g.reply(p, fields{"resp", cannotOpen()})
+			case refuse:
+				g.reply(p, nil)
+			}
+			return refuse
+		}
+		st.keys = append(st.keys, next)
+	})
+	st.line("that nobody opens")
+	l := st.letter("that nobody opens")
+	if !l.wait {
+		g.wantTaken(g.ask(reqReturn, returned(l.ref, "resp", cannotOpen())), "a RETURN with CANNOT_OPEN")
+		st.pause(200 * time.Millisecond) // for what it says about the RETURN
+		st.mu.Lock()
+		count()
+		st.mu.Unlock()
+	}
+	st.on(clause)
+	st.line("under the second key")
+	second := st.letter("under the second key")
+	st.mu.Lock()
+	asked := fresh
+	st.mu.Unlock()
+	st.check(g.conn, asked, "GET_NODE_KEY with `new` after CANNOT_OPEN", "none")
+	want := next.entity.Subkeys[0].PublicKey.KeyId
+	st.check(g.conn, second.how != nil && second.how.subkey == want, fmt.Sprintf("a message sealed to the subkey %x", want), "another one")
+	return out, errs
+}
+
+func cannotOpen() bin { return bin(fields{"err", fields{"code", errCannotOpen}}.pack()) }
+
+func clientKeyRotated(st *stage) {
+	g := st.connected()
+	next, err := st.run.key.rotated()
+	if err != nil {
+		st.fatal(nil, "an OpenPGP key", err.Error())
+	}
+	out, errs := st.changeKey(g, "T-5.73", next)
+	st.on("T-7.9")
+	st.pause(500 * time.Millisecond)
+	st.mu.Lock()
+	said := strings.ToLower(strings.Join(append(st.program.out.from(out), st.program.errs.from(errs)...), " "))
+	st.mu.Unlock()
+	id := next.fingerprint()
+	warned := strings.Contains(strings.ReplaceAll(said, " ", ""), id[len(id)-8:]) || strings.Contains(said, "changed")
+	st.check(g.conn, !warned, "no word of a change: the primary key is the same", fmt.Sprintf("%q", said))
+}
+
+func clientKeyChanged(st *stage) {
+	g := st.connected()
+	next, err := newOpeningKey(otherNode)
+	if err != nil {
+		st.fatal(nil, "an OpenPGP key", err.Error())
+	}
+	out, errs := st.changeKey(g, "T-7.8", next)
+	warned := st.within(2*time.Second, func() bool { return st.program.out.count() > out || st.program.errs.count() > errs })
+	st.check(g.conn, warned, "a warning, since another primary key has taken the place of the first", "nothing printed")
+}

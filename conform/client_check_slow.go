@@ -1,0 +1,58 @@
+package conform
+
+import (
+	"fmt"
+	"time"
+)
+
+func clientSlowScenarios() []clientScenario {
+	return []clientScenario{
+		{name: "client-pings", run: clientPings, clauses: []string{"T-1.25"}, slow: true},
+		{name: "client-notices-silence", run: clientNoticesSilence, clauses: []string{"T-7.3"}, slow: true},
+	}
+}
+
+const (
+	pingsEvery  = 5 * time.Minute
+	pongsWithin = 30 * time.Second
+	slack       = 10 * time.Second
+)
+
+// pinged waits for a PING, or for the GET_INFO in its place.
+func (g *guest) pinged(d time.Duration) bool {
+	return g.await(d, func() bool {
+		for _, p := range g.arrived {
+			if p.reqt == reqGetInfo {
+				return true
+			}
+		}
+		return g.pings > 0 || g.end != nil
+	}) && g.open()
+}
+
+func clientPings(st *stage) {
+	g := st.connected()
+	st.on("T-1.25")
+	if !g.pinged(pingsEvery + slack) {
+		st.wrong(g.conn, "a PING within five minutes", g.state())
+		return
+	}
+	g.goesOn("its PING")
+}
+
+func clientNoticesSilence(st *stage) {
+	g := st.connected()
+	g.mu.Lock()
+	g.mute = true
+	g.mu.Unlock()
+	_ = st.hold(func(p *packet) bool { return p.reqt == reqGetInfo }) // and never answers
+	if !g.pinged(pingsEvery + slack) {
+		st.skip("the client sends no PING")
+	}
+	st.on("T-7.3")
+	if !g.await(pongsWithin+slack, func() bool { return g.end != nil }) {
+		st.fatal(g.conn, fmt.Sprintf("an end of the connection within %v of a PING that has no answer", pongsWithin), g.state())
+	}
+	st.behave(func(r *rules) { r.answer = nil })
+	st.signedIn(st.again())
+}

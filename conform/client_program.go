@@ -1,0 +1,165 @@
+package conform
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+const (
+	// grace is how long a client may take to end, at each step of being asked to.
+	grace = 3 * time.Second
+	// keptLine and keptLines bound what is kept of a client's output.
+	keptLine, keptLines = 4096, 2048
+)
+
+// A program is a client that runs. The stage's mu guards its output.
+type program struct {
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	done  chan struct{} // closed when it has ended
+	err   error         // how; read it after done
+	out   output
+	errs  output
+}
+
+// An output is what a program has printed, in lines that are cut off.
+type output struct {
+	st      *stage
+	lines   []string
+	dropped int // lines at the start
+	open    bool
+}
+
+// Write implements [io.Writer].
+func (o *output) Write(b []byte) (int, error) {
+	o.st.mu.Lock()
+	defer o.st.mu.Unlock()
+	for rest := b; len(rest) > 0; {
+		part, behind, ended := bytes.Cut(rest, []byte("\n"))
+		if !o.open {
+			o.lines = append(o.lines, "")
+		}
+		last := &o.lines[len(o.lines)-1]
+		*last += string(part[:min(len(part), keptLine-len(*last))])
+		o.open, rest = !ended, behind
+	}
+	if over := len(o.lines) - keptLines; over > 0 {
+		o.lines = append([]string(nil), o.lines[over:]...)
+		o.dropped += over
+	}
+	o.st.signal()
+	return len(b), nil
+}
+
+// count is how many lines have come. The caller holds the stage's mu.
+func (o *output) count() int { return o.dropped + len(o.lines) }
+
+// from returns the lines from the nth on. The caller holds the stage's mu.
+func (o *output) from(n int) []string { return o.lines[min(max(0, n-o.dropped), len(o.lines)):] }
+
+// last returns the last lines in one. The caller holds the stage's mu.
+func (o *output) last() string {
+	lines := o.lines[max(0, len(o.lines)-3):]
+	text := strings.Join(lines, " / ")
+	return text[max(0, len(text)-400):]
+}
+
+// start starts the client.
+func (st *stage) start() {
+	p := &program{cmd: exec.Command("sh", "-c", st.run.Command), done: make(chan struct{})}
+	p.out.st, p.errs.st = st, st
+	for _, variable := range os.Environ() {
+		if !strings.HasPrefix(variable, "TIPT_") || strings.HasPrefix(variable, "TIPT_CONFIG=") {
+			p.cmd.Env = append(p.cmd.Env, variable)
+		}
+	}
+	p.cmd.Env = append(p.cmd.Env,
+		"TIPT_URL=wss://"+playedNode+"/ws", "TIPT_CA="+st.run.roots, "TIPT_CONNECT="+st.listener.Addr().String(),
+		"TIPT_USER="+st.user, "TIPT_PASS="+st.pass, "TIPT_TO="+st.to+"@"+otherNode,
+	)
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.WaitDelay = &p.out, &p.errs, grace
+	ownGroup(p.cmd)
+	stdin, err := p.cmd.StdinPipe()
+	if err == nil {
+		p.stdin = stdin
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		st.fatal(nil, "to start the client", err.Error())
+	}
+	st.program = p
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.done)
+		st.mu.Lock()
+		st.signal()
+		st.mu.Unlock()
+	}()
+}
+
+// end ends the client and all that it has started, and waits for that.
+func (p *program) end() {
+	_ = p.stdin.Close() // it may have ended
+	for _, kill := range []bool{false, true} {
+		if p.ended(grace) {
+			break
+		}
+		signalGroup(p.cmd, kill)
+	}
+	<-p.done
+	signalGroup(p.cmd, true) // what it left behind
+}
+
+func (p *program) ended(within time.Duration) bool {
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-p.done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
+
+// hasEnded says how the program ended, "" while it runs.
+func (p *program) hasEnded() string {
+	select {
+	case <-p.done:
+	default:
+		return ""
+	}
+	var exit *exec.ExitError
+	switch {
+	case p.err == nil:
+		return "the client ended with exit status 0"
+	case errors.As(p.err, &exit):
+		return "the client ended with " + exit.String()
+	}
+	return fmt.Sprintf("the client ended: %v", p.err)
+}
+
+// line gives the client a line to send.
+func (st *stage) line(text string) {
+	written := make(chan error, 1)
+	st.group.Go(func() {
+		_, err := io.WriteString(st.program.stdin, text+"\n")
+		written <- err
+	})
+	ctx, cancel := context.WithTimeout(st.ctx, st.s.patience)
+	defer cancel()
+	select {
+	case err := <-written:
+		if err != nil {
+			st.fatal(nil, "the client to read its standard input", st.state())
+		}
+	case <-ctx.Done(): // the write ends with the client
+		st.fatal(nil, "the client to read its standard input", st.state())
+	}
+}
