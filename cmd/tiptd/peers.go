@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -122,9 +123,15 @@ func limitDefaults() map[string]string {
 	}
 }
 
-func (f *limitFlags) limits() node.Limits {
+var errNegativeLimit = errors.New("a limit is below 0; 0 switches one off")
+
+func (f *limitFlags) limits() (node.Limits, error) {
 	if f.Limits == "off" {
-		return node.Limits{}
+		return node.Limits{}, nil
+	}
+	if min(f.UserMessages, f.UserBytes, f.UserKeys, f.UserDestinations, f.PeerMessages, f.PeerBytes, f.PeerRecipients,
+		int64(f.OutboxUserEntries), f.OutboxUserBytes, int64(f.OutboxNodeEntries), f.OutboxNodeBytes) < 0 {
+		return node.Limits{}, errNegativeLimit
 	}
 	return node.Limits{
 		UserMessages:     f.UserMessages,
@@ -140,5 +147,5 @@ func (f *limitFlags) limits() node.Limits {
 			NodeEntries: f.OutboxNodeEntries,
 			NodeBytes:   f.OutboxNodeBytes,
 		},
-	}
+	}, nil
 }

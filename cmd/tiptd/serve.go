@@ -57,6 +57,10 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	limits, err := c.Limits.limits()
+	if err != nil {
+		return err
+	}
 	certificate, err := node.LoadCertificate(c.Cert, c.Key, log)
 	if err != nil {
 		return err
@@ -73,7 +77,7 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 		registration: registrations[c.Registration],
 		connections:  c.MaxConnections,
 		peers:        peers,
-		limits:       c.Limits.limits(),
+		limits:       limits,
 		noWaits:      c.Limits.Limits == "off",
 		log:          log,
 	})
@@ -111,6 +115,7 @@ type service struct {
 
 // serve runs a node until ctx is done. It takes over the listener.
 func serve(ctx context.Context, s streams, v service) (err error) {
+	defer v.peers.reloadOnHangup(v.log)() // now: before that, SIGHUP ends the process
 	served := false
 	defer func() {
 		if !served {
@@ -153,7 +158,6 @@ func serve(ctx context.Context, s streams, v service) (err error) {
 			return errors.Join(err, admin.Close())
 		}
 	}
-	defer v.peers.reloadOnHangup(v.log)()
 	served = true
 	return n.Run(ctx, tls.NewListener(v.listener, v.tls))
 }

@@ -74,6 +74,11 @@ func TestServeRefusesToStart(t *testing.T) {
 		{"garbage for a certificate", []string{"--cert", garbage}, 1, "read the certificate " + garbage},
 		{"garbage for a key", []string{"--key", garbage}, 1, garbage},
 		{"key of another certificate", []string{"--key", other.Key}, 1, other.Key},
+		{"negative limit", []string{"--outbox-node-bytes", "-1"}, 1, "a limit is below 0"},
+		{"no number for a limit", []string{"--user-messages", "many"}, 2, "--user-messages"},
+		{"no such switch", []string{"--limits", "perhaps"}, 2, `--limits must be one of "on","off"`},
+		{"no block list", []string{"--block", good.Dir + "/none"}, 1, "read the block list: open " + good.Dir + "/none: no such file"},
+		{"nonsense for an allow list", []string{"--allow", garbage}, 1, "read the allow list: " + garbage + ", line 1: "},
 		{"no root", []string{"--root-ca", good.Dir + "/none.pem"}, 1, "--root-ca: "},
 		{"garbage for a root", []string{"--root-ca", garbage}, 1, garbage + " holds no certificate"},
 		{"address without a port", []string{"--resolve", "other.example=192.0.2.1"}, 1, "write NAME=HOST:PORT"},
@@ -96,7 +101,7 @@ func TestServeRefusesToStart(t *testing.T) {
 			}
 			command := []string{"serve"}
 			for flag, value := range args {
-				command = append(command, flag, value)
+				command = append(command, flag+"="+value)
 			}
 			stdout, stderr, status := run(t, command...)
 			if status != tt.status || stdout != "" || !strings.HasPrefix(stderr, "tiptd: ") || !strings.Contains(stderr, tt.stderr) {
