@@ -27,7 +27,11 @@ func TestDemo(t *testing.T) {
 	rest := out
 	for _, want := range []string{
 		"HANDSHAKE", "REGISTER", "SIGN_IN", // bob comes and goes
-		"HANDSHAKE", "REGISTER", "SIGN_IN", "GET_NODE_KEY", "FORWARD", // alice writes
+		"HANDSHAKE", "REGISTER", "SIGN_IN", "GET_NODE_KEY", // alice writes; each hop is shown
+		"→ one.localhost", "GET /api/public_key → 200",
+		"FORWARD",
+		"→ two.localhost", "GET /api/public_key → 200",
+		"→ one.localhost", "POST /api/forward → 200", "vouched for: alice@two.localhost\n",
 		"HANDSHAKE", "SIGN_IN", "DELIVER", // bob comes back
 		"Hello, Bob!",
 	} {
@@ -91,6 +95,14 @@ func paste(t *testing.T, commands, bin, home string) *terminal {
 
 // `tiptd dev` needs nothing either, and what it prints does what it says.
 func TestDev(t *testing.T) {
+	t.Run("one node", func(t *testing.T) { testDev(t, "bob@tipt.localhost", "alice@tipt.localhost") })
+	t.Run("two nodes", func(t *testing.T) { testDev(t, "bob@one.localhost", "alice@two.localhost", "--nodes", "2") })
+	if _, errs, status := run(t, "dev", "--nodes", "3"); status != 1 || !strings.Contains(errs, "--nodes: 3; write 1 or 2") {
+		t.Errorf("three nodes: exit status %d\n%s", status, errs)
+	}
+}
+
+func testDev(t *testing.T, bobIs, aliceIs string, flags ...string) {
 	bin := t.TempDir()
 	if _, err := tipttest.Build(bin, "tipt"); err != nil {
 		t.Fatal(err)
@@ -98,7 +110,7 @@ func TestDev(t *testing.T) {
 	home := t.TempDir()
 	d := &tipttest.Daemon{
 		Binary: tiptd,
-		Args:   []string{"dev", "--listen", "127.0.0.1:0"},
+		Args:   append([]string{"dev", "--listen", "127.0.0.1:0"}, flags...),
 		Env:    []string{"HOME=" + home, "XDG_CACHE_HOME="},
 	}
 	for _, verb := range []string{"register", "sign-in"} { // the second time they are known
@@ -108,9 +120,12 @@ func TestDev(t *testing.T) {
 		if len(blocks) != 2 {
 			t.Fatalf("want commands for two terminals, got %d:\n%s", len(blocks), p.Output())
 		}
-		for _, block := range blocks {
-			if !strings.Contains(block, " tipt "+verb+" ") || !strings.Contains(block, p.Addr) {
-				t.Errorf("no %s at %s in\n%s", verb, p.Addr, block)
+		for i, name := range []string{bobIs, aliceIs} {
+			if !strings.Contains(blocks[i], " tipt "+verb+" "+name+"\n") {
+				t.Errorf("no %s as %s in\n%s", verb, name, blocks[i])
+			}
+			if here := strings.Contains(blocks[i], "="+p.Addr+"\n"); here != (i == 0 || flags == nil) {
+				t.Errorf("at %s: %t\n%s", p.Addr, here, blocks[i])
 			}
 		}
 		bob := paste(t, blocks[0], bin, home)
@@ -119,7 +134,7 @@ func TestDev(t *testing.T) {
 		if err := alice.cmd.Wait(); err != nil {
 			t.Errorf("alice's commands: %v\n%s", err, alice)
 		}
-		until(t, "the message arrives", func() bool { return strings.Contains(bob.String(), "Hello, Bob!") })
+		until(t, "the message arrives", func() bool { return strings.Contains(bob.String(), aliceIs+": Hello, Bob!") })
 		bob.end()
 		if err := bob.cmd.Wait(); err == nil {
 			t.Errorf("bob stopped listening by himself:\n%s", bob)

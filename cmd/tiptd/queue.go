@@ -86,6 +86,10 @@ func (c *queueDropCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.out, "%d messages go back to their senders\n", answer.Messages)
+	if answer.Messages == 1 {
+		_, err = fmt.Fprintln(s.out, "1 message goes back to its sender")
+	} else {
+		_, err = fmt.Fprintf(s.out, "%d messages go back to their senders\n", answer.Messages)
+	}
 	return err
 }
