@@ -68,7 +68,6 @@ func clientBacksOff(st *stage) {
 	for _, c := range st.callers[first:] {
 		at = append(at, c.at)
 	}
-	st.rules.refuse = false
 	st.mu.Unlock()
 	st.on("T-7.1")
 	attempts := len(at) - 1
@@ -80,7 +79,6 @@ func clientBacksOff(st *stage) {
 		doubling = doubling && math.Abs(ratio-2) < 0.06
 	}
 	st.check(nil, !doubling, "pauses with full jitter", "pauses that double exactly")
-	st.again()
 }
 
 // stayAway closes with a code after which a client does not come again by itself.

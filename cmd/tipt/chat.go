@@ -16,7 +16,7 @@ import (
 )
 
 type chatCmd struct {
-	Address string `arg:"" help:"Whom to write with: NAME@NODE."`
+	Address string `arg:"" optional:"" help:"Whom to write with: NAME@NODE."`
 }
 
 // Help is shown below the flags.
@@ -27,25 +27,37 @@ everything has been sent; its status is then that of the last line that could no
 
 Only one listen or chat of an account runs on a machine: a second one ends the first.
 
+Where a program starts it, these variables, all together, take the place of ADDRESS and of an
+account of this machine; nothing is then kept:
+  TIPT_URL   the node, as wss://NODE/ws
+  TIPT_USER  name of the user to sign in as
+  TIPT_PASS  the password
+  TIPT_TO    ADDRESS
+
 Example:
   tipt chat bob@example.org`
 }
 
 func (c *chatCmd) Run(ctx context.Context, i *invocation) error {
+	open := i.openChosen
+	if c.Address == "" {
+		var end func()
+		var err error
+		if c.Address, open, end, err = i.passing(); err != nil {
+			return err
+		}
+		defer end()
+	}
 	with, err := parseAddress(c.Address)
 	if err != nil {
 		return err
 	}
-	acc, err := i.choose()
-	if err != nil {
-		return err
-	}
-	cl, err := i.open(ctx, acc, false)
+	cl, me, err := open(ctx)
 	if err != nil {
 		return ended(ctx, err)
 	}
 	defer cl.Close()
-	chat := &chat{client: cl, me: acc.address, with: with}
+	chat := &chat{client: cl, me: me, with: with}
 	if term.IsTerminal(int(i.in.Fd())) && term.IsTerminal(int(i.out.Fd())) {
 		return chat.interactive(ctx, i)
 	}

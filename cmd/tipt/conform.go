@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,7 +11,9 @@ import (
 )
 
 type conformCmd struct {
-	URL        string   `arg:"" placeholder:"wss://NODE[:PORT]/ws" help:"The node to test, as wss://NODE[:PORT]/ws."`
+	URL        string   `arg:"" optional:"" placeholder:"wss://NODE[:PORT]/ws" help:"The node to test, as wss://NODE[:PORT]/ws."`
+	Client     bool     `help:"Test a client, which --run starts, and play the node for it."`
+	Command    string   `name:"run" placeholder:"CMD" help:"Shell command that runs the client to test."`
 	UserPrefix string   `default:"conform-" placeholder:"P" help:"What the names of the accounts it makes begin with (${default})."`
 	Invite     []string `placeholder:"CODE" sep:"none" help:"An invitation, for a node that registers by invitation. May be given again and again."`
 	Only       string   `placeholder:"PATTERN" help:"Only clauses and scenarios whose name this regular expression matches as a whole."`
@@ -30,31 +31,40 @@ Example, with a node of tiptd on this machine:
   tipt conform wss://node.example/ws --ca ca.pem --connect 127.0.0.1:7443 \
       --admin 'f() { tiptd "$@" --data /var/lib/tipt; }; f'
 
+With --client it plays a node on this machine, now a good one, now one that misbehaves, and starts
+CMD for each scenario anew, with these variables:
+  TIPT_URL      the node, as wss://NODE/ws
+  TIPT_CONNECT  HOST:PORT to connect to instead of port 443 of NODE
+  TIPT_CA       file of a root certificate to trust too
+  TIPT_USER     name of the user to sign in as
+  TIPT_PASS     the password
+  TIPT_TO       address of the user to write to
+CMD is to sign in, to send each line of its standard input to TIPT_TO as a message, and to print
+each message that it gets on a line of standard output, until its standard input ends. "tipt chat"
+is such a command:
+  tipt conform --client --run 'tipt chat'
+
 Exit status:
   0  nothing that was tested failed
-  1  the node broke a clause that says must
-  2  the node could not be used`
+  1  the node, or the client, broke a clause that says must
+  2  it could not be used`
 }
 
 func (c *conformCmd) Run(ctx context.Context, i *invocation) error {
-	options := conform.Options{
-		URL: c.URL, Connect: i.flags.Connect, UserPrefix: c.UserPrefix, Invites: c.Invite, Only: c.Only, Slow: c.Slow, Admin: c.Admin,
+	var report *conform.Report
+	var err error
+	who := "node"
+	switch {
+	case c.Client && c.URL == "" && c.Command != "":
+		who = "client"
+		report, err = conform.RunClient(ctx, conform.ClientOptions{Command: c.Command, Only: c.Only, Slow: c.Slow})
+	case !c.Client && c.URL != "" && c.Command == "":
+		report, err = c.runNode(ctx, i)
+	default:
+		return usage("give the URL of a node, or --client and --run CMD")
 	}
-	if i.flags.CA != "" {
-		pem, err := os.ReadFile(i.flags.CA)
-		if err != nil {
-			return usage("read --ca: %w", err)
-		}
-		if options.Roots, err = x509.SystemCertPool(); err != nil {
-			return fmt.Errorf("read this machine's root certificates: %w", err)
-		}
-		if !options.Roots.AppendCertsFromPEM(pem) {
-			return usage("--ca: there is no certificate in %s", i.flags.CA)
-		}
-	}
-	report, err := conform.Run(ctx, options)
 	if err != nil {
-		return usage("test the node: %w", err) // the status that says so too
+		return usage("test the %s: %w", who, err) // the status that says so too
 	}
 	write := map[string]func(io.Writer) error{"text": report.WriteText, "json": report.WriteJSON, "junit": report.WriteJUnit}[c.Format]
 	if err := write(i.out); err != nil {
@@ -62,9 +72,28 @@ func (c *conformCmd) Run(ctx context.Context, i *invocation) error {
 	}
 	switch {
 	case report.Broken(conform.Must):
-		return errors.New("the node broke a clause that says must")
+		return fmt.Errorf("the %s broke a clause that says must", who)
 	case len(report.Blocked) > 0:
 		return usage("some scenarios could not be set up")
 	}
 	return nil
+}
+
+func (c *conformCmd) runNode(ctx context.Context, i *invocation) (*conform.Report, error) {
+	options := conform.Options{
+		URL: c.URL, Connect: i.flags.Connect, UserPrefix: c.UserPrefix, Invites: c.Invite, Only: c.Only, Slow: c.Slow, Admin: c.Admin,
+	}
+	if i.flags.CA != "" {
+		pem, err := os.ReadFile(i.flags.CA)
+		if err != nil {
+			return nil, fmt.Errorf("read --ca: %w", err)
+		}
+		if options.Roots, err = x509.SystemCertPool(); err != nil {
+			return nil, fmt.Errorf("read this machine's root certificates: %w", err)
+		}
+		if !options.Roots.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--ca: there is no certificate in %s", i.flags.CA)
+		}
+	}
+	return conform.Run(ctx, options)
 }
