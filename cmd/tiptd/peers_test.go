@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -334,5 +335,31 @@ func TestKeyCommands(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(d.Data, "node.key")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the key's file: %v, %v", info, err)
+	}
+}
+
+// The documentation has each limit with its default.
+func TestLimitsAreDocumented(t *testing.T) {
+	help, _, status := run(t, "serve", "--help")
+	if status != 0 {
+		t.Fatalf("exit status %d", status)
+	}
+	flags := regexp.MustCompile(`--([a-z-]+)=N [^$]* \((\d+)\) \(\$TIPT_`).FindAllStringSubmatch(strings.Join(strings.Fields(help), " "), -1)
+	page, err := os.ReadFile("../../docs/threat-model.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limits := 0
+	for _, flag := range flags {
+		if flag[1] == "max-connections" {
+			continue
+		}
+		limits++
+		if row := "| `--" + flag[1] + "` | " + flag[2] + " |"; !strings.Contains(string(page), row) {
+			t.Errorf("docs/threat-model.md has no row %s", row)
+		}
+	}
+	if rows := strings.Count(string(page), "\n| `--"); limits == 0 || rows != limits {
+		t.Errorf("docs/threat-model.md has %d limits, the program has %d", rows, limits)
 	}
 }
