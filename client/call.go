@@ -17,14 +17,27 @@ var errLostBefore = errors.New("refused after a connection was lost on which it 
 // call makes a request of the node until it is answered: again after BUSY, and
 // again on the next connection when one is lost. For requests that may be carried out twice.
 func (c *Client) call(ctx context.Context, code tipt.NodeRequest, body []byte) (tipt.Packet, error) {
+	return c.callWith(ctx, code, func(*session) ([]byte, error) { return body, nil })
+}
+
+// callWith is call with a body that is made anew for each connection.
+func (c *Client) callWith(ctx context.Context, code tipt.NodeRequest, bodyFor func(*session) ([]byte, error)) (tipt.Packet, error) {
 	busy := backoff{min: time.Second, max: time.Minute}
 	suspicions := 0
 	lost := false
 	var s *session
+	var body []byte
+	var madeFor *session
 	for {
 		var err error
 		if s, err = c.use(ctx, s); err != nil {
 			return tipt.Packet{}, err
+		}
+		if s != madeFor {
+			if body, err = bodyFor(s); err != nil {
+				return tipt.Packet{}, err
+			}
+			madeFor = s
 		}
 		p, err := s.link.Call(ctx, uint8(code), body)
 		var refusal *tipt.Error

@@ -137,25 +137,31 @@ func (c *Client) NodeKey(ctx context.Context, node tipt.NodeName, fresh bool) ([
 // Forward hands a request that the caller has sealed to the node's key to that
 // node and returns its answer (section 5.3).
 func (c *Client) Forward(ctx context.Context, node tipt.NodeName, sealed []byte) ([]byte, error) {
-	resp, err := c.forwardSealed(ctx, tipt.ForwardRequest{Node: string(node), Wait: true, Sealed: sealed})
+	body := tipt.ForwardRequest{Node: string(node), Wait: true, Sealed: sealed}.Append(nil)
+	resp, err := c.forwardWith(ctx, true, func(*session) ([]byte, error) { return body, nil })
 	if err != nil {
 		return nil, fmt.Errorf("forward to %s: %w", node, err)
 	}
 	return resp, nil
 }
 
-// forward seals to key and makes FORWARD. The answer is nil unless wait.
+// forward seals to key and makes FORWARD. The answer is nil unless wait. On another connection the
+// request is sealed again, since a session key serves for one alone.
 func (c *Client) forward(ctx context.Context, key *seal.Certificate, node tipt.NodeName, plaintext []byte, wait bool, ref *tipt.MessageID) ([]byte, error) {
-	sealed, err := key.Seal(plaintext, time.Now())
-	if err != nil {
-		return nil, fmt.Errorf("seal to %s: %w", node, err)
-	}
-	return c.forwardSealed(ctx, tipt.ForwardRequest{Node: string(node), Wait: wait, Sealed: sealed, Ref: ref})
+	return c.forwardWith(ctx, wait, func(s *session) ([]byte, error) {
+		sealed, err := s.sealer(node, key).Seal(plaintext, time.Now())
+		if err != nil {
+			return nil, fmt.Errorf("seal to %s: %w", node, err)
+		}
+		return tipt.ForwardRequest{Node: string(node), Wait: wait, Sealed: sealed, Ref: ref}.Append(nil), nil
+	})
 }
 
-func (c *Client) forwardSealed(ctx context.Context, req tipt.ForwardRequest) ([]byte, error) {
-	p, err := c.call(ctx, tipt.RequestForward, req.Append(nil))
-	if err != nil || !req.Wait {
+// forwardWith makes FORWARD with a body that is made anew for each connection. The answer is nil
+// unless wait.
+func (c *Client) forwardWith(ctx context.Context, wait bool, bodyFor func(*session) ([]byte, error)) ([]byte, error) {
+	p, err := c.callWith(ctx, tipt.RequestForward, bodyFor)
+	if err != nil || !wait {
 		return nil, err
 	}
 	var resp tipt.ForwardResponse

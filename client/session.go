@@ -10,6 +10,7 @@ import (
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/ws"
 	"github.com/tipt/tipt-go/link"
+	"github.com/tipt/tipt-go/seal"
 )
 
 // connectTimeout bounds one attempt to connect, to the answer to SIGN_IN.
@@ -30,6 +31,8 @@ type session struct {
 	wait    time.Duration
 	inbox   []*delivery   // not yet answered, in order of arrival
 	arrived chan struct{} // holds one value when inbox may have grown
+	sealers map[tipt.NodeName]*seal.Sealer
+	ended   bool // sealers stays empty
 }
 
 // connect makes one attempt at a connection: it dials, shakes hands and, once
@@ -50,11 +53,13 @@ func (c *Client) connect(ctx context.Context) (*session, error) {
 		born:    time.Now(),
 		done:    make(chan struct{}),
 		arrived: make(chan struct{}, 1),
+		sealers: make(map[tipt.NodeName]*seal.Sealer),
 	}
 	s.link = link.New(conn, link.Options{Handler: s, Logger: c.options.Logger, Tap: c.options.Tap})
 	go func() {
 		// Not the caller's context, which ends with Dial; Close ends the link itself.
 		s.err = s.link.Run(context.WithoutCancel(ctx))
+		s.forgetSealers()
 		close(s.done)
 	}()
 	if err := c.greet(ctx, s); err != nil {
