@@ -135,6 +135,7 @@ func (n *Node) changeKey(change KeyChange) (*seal.NodeKey, error) {
 		return nil, err
 	}
 	n.key.Store(key)
+	n.opener.Swap(seal.NewOpener(key)).Close()
 	n.log.Info("the node's key has changed", "change", change)
 	return key, nil
 }

@@ -61,7 +61,7 @@ func (s *session) forward(r *link.Request) {
 			return
 		}
 		s.node.tasks.Add(1) // for done, which may come later
-		s.node.receive(s.node.alive, sender{address: s.account.address}, body.Sealed, func(a answer, err error) {
+		s.node.receive(s.node.alive, s.sender(), body.Sealed, func(a answer, err error) {
 			defer s.node.tasks.Done()
 			switch {
 			case errors.Is(err, seal.ErrMessage):
@@ -176,7 +176,7 @@ func (s *session) runForward(job forwardJob) {
 		})
 		return
 	}
-	s.node.receive(s.node.alive, sender{address: s.account.address}, job.body.Sealed, func(a answer, err error) {
+	s.node.receive(s.node.alive, s.sender(), job.body.Sealed, func(a answer, err error) {
 		failed := tipt.ReturnRequest{Ref: job.body.Ref}
 		switch {
 		case errors.Is(err, seal.ErrMessage):

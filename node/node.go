@@ -98,6 +98,7 @@ type Node struct {
 	handler   *peer.Handler
 
 	key       atomic.Pointer[seal.NodeKey] // changed with keyChange held
+	opener    atomic.Pointer[seal.Opener]  // of key, likewise
 	keyChange sync.Mutex
 	online    online
 	tasks     sync.WaitGroup // sessions and what they started
@@ -144,6 +145,7 @@ func New(c Config) *Node {
 		unsigned: make(map[*session]struct{}),
 	}
 	n.key.Store(c.Key)
+	n.opener.Store(seal.NewOpener(c.Key))
 	n.online.users = make(map[store.UserID][]*session)
 	n.committer = store.NewCommitter(c.Store, store.CommitterOptions{Logger: c.Logger})
 	n.accounts = account.New(c.Store, n.committer, account.Options{
@@ -219,6 +221,7 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 	n.tasks.Wait()
 	n.keys.Close()
 	n.handler.Close()
+	n.opener.Load().Close()
 	stopOutbox()
 	n.peers.Close()
 	stopSweeper()

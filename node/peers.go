@@ -90,9 +90,9 @@ func (n *Node) receivePeer(ctx context.Context, from tipt.Address, message []byt
 		err    error
 	}
 	done := make(chan result, 1)
-	who := sender{foreign: true, node: from.Node}
+	who := sender{Address: from, foreign: true}
 	if from != (tipt.Address{}) {
-		who.address = from.String()
+		who.text = from.String()
 	}
 	n.receive(ctx, who, message, func(a answer, err error) { done <- result{a, err} })
 	r := <-done

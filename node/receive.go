@@ -29,9 +29,14 @@ func refuse(code tipt.ForwardErrorCode, format string, args ...any) answer {
 
 // A sender is who sent a request: a user of this node, or what another node forwards.
 type sender struct {
-	address string        // "" for an anonymous one
-	foreign bool          // another node forwards it
-	node    tipt.NodeName // that node, "" for an anonymous one
+	tipt.Address        // the zero value for an anonymous one
+	text         string // the address as it is written, "" for an anonymous one
+	foreign      bool   // another node forwards it
+}
+
+// sender is whose requests arrive on this connection.
+func (s *session) sender() sender {
+	return sender{Address: s.account.from(s.node.config.Name), text: s.account.address}
 }
 
 // receive opens a sealed request that from sent and does what it asks. done is
@@ -41,7 +46,7 @@ type sender struct {
 // An answer to MESSAGE without an error is given once the message is on the disk, and messages
 // of successive calls are stored in the order of the calls.
 func (n *Node) receive(ctx context.Context, from sender, sealed []byte, done func(answer, error)) {
-	plain, err := n.key.Load().Open(sealed, fault.Now())
+	plain, err := n.opener.Load().Open(sealed, from.Address, fault.Now())
 	switch {
 	case errors.Is(err, seal.ErrCannotOpen):
 		done(refuse(tipt.ErrCannotOpen, "no key of this node opens it; fetch its key anew"), nil)
@@ -88,12 +93,12 @@ func (n *Node) receiveMessage(ctx context.Context, from sender, m *tipt.MessageF
 		return
 	}
 	if from.foreign {
-		if err := n.limits.recipient(from.node, name); err != nil {
+		if err := n.limits.recipient(from.Node, name); err != nil {
 			done(answer{}, err)
 			return
 		}
 	}
-	message := mailbox.Message{User: user.ID, Kind: store.KindDeliver, From: from.address, ID: m.ID, Body: m.Message}
+	message := mailbox.Message{User: user.ID, Kind: store.KindDeliver, From: from.text, ID: m.ID, Body: m.Message}
 	err = n.mailboxes.Append(ctx, message, func(outcome store.Outcome, err error) {
 		switch {
 		case err != nil:

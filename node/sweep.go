@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/fault"
 )
 
 const (
@@ -16,6 +17,8 @@ const (
 	// seenSweep is how often a device that stays connected is noted as seen, so that
 	// it does not look long unseen after a crash.
 	seenSweep = 24 * time.Hour
+	// openerSweep is how often session keys whose time is over are wiped.
+	openerSweep = time.Minute
 )
 
 // sweep keeps all times of all connections, so that none has a timer of its own.
@@ -24,6 +27,8 @@ func (n *Node) sweep(ctx context.Context) error {
 	defer unsigned.Stop()
 	silence := time.NewTicker(silenceSweep)
 	defer silence.Stop()
+	opener := time.NewTicker(openerSweep)
+	defer opener.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -35,6 +40,8 @@ func (n *Node) sweep(ctx context.Context) error {
 				n.sweepSilent(s, now)
 				n.sweepSeen(s, now)
 			}
+		case <-opener.C:
+			n.opener.Load().Sweep(fault.Now())
 		}
 	}
 }
