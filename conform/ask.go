@@ -10,10 +10,13 @@ import (
 // request is a packet as a good client sends it; changes replace its keys.
 func (c *conn) request(id uint8, code int, body any) fields {
 	f := fields{"ver", c.ver, "id", id, "pakt", pktRequest, "reqt", code}
+	if c.drafts && code == reqHandshake && body == nil {
+		body = fields{"ver", c.ver}
+	}
 	if body != nil {
 		f = append(f, "body", body)
 	}
-	return f
+	return c.root(f)
 }
 
 // freeID returns an id that is not in flight.
@@ -116,8 +119,11 @@ func (c *conn) deliver() *packet {
 
 // answer answers a request of the node with nil, or an error's code and further keys.
 func (c *conn) answer(p *packet, code int, more ...any) {
-	f := fields{"ver", c.ver, "id", p.id, "pakt", pktResponse}
-	if code != ok {
+	f := c.root(fields{"ver", c.ver, "id", p.id, "pakt", pktResponse})
+	switch {
+	case code != ok && c.drafts:
+		f = append(f, "err", code)
+	case code != ok:
 		f = append(f, "err", append(fields{"code", code}, more...))
 	}
 	c.mu.Lock()

@@ -131,8 +131,12 @@ func checkSealRefused(t *T) {
 		clause, what string
 		b            []byte
 	}{
-		{"T-5.9", "a compressed packet inside", with(inside(compress))},
-		{"T-5.9", "a compressed packet inside SEIPD 2", with(recipe{aead: true, inside: compress})},
+		{"T-5.9", "a compressed packet by no algorithm", with(inside(uncompressed))},
+		{"T-5.9", "a compressed packet by no algorithm inside SEIPD 2", with(recipe{aead: true, inside: uncompressed})},
+		{"T-5.9", "a compressed packet by ZIP", with(inside(t.zipped))},
+		{"T-5.9", "a compressed packet by ZIP inside SEIPD 2", with(recipe{aead: true, inside: t.zipped})},
+		{"T-5.9", "a compressed packet by ZIP that is stored at first", with(recipe{aead: true, inside: t.zippedLater})},
+		{"T-5.9", "a compressed packet by ZLIB", with(inside(t.zlibbed))},
 		{"T-5.10", "a signature packet behind the literal one", with(inside(func(l []byte) []byte { return slices.Concat(l, signature) }))},
 		{"T-5.10", "a signature packet before the literal one", with(inside(func(l []byte) []byte { return slices.Concat(signature, l) }))},
 		{"T-5.11", "chunks of 512 KiB", with(recipe{aead: true, chunk: 512 << 10})},

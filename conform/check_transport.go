@@ -262,7 +262,7 @@ func checkLargeSignedIn(t *T) {
 func checkLargeUnsigned(t *T) {
 	for _, greeted := range []bool{false, true} {
 		t.clause = ""
-		c := t.dial()
+		c := t.dialAs(false)
 		if greeted {
 			c = t.greeted()
 		}

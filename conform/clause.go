@@ -55,7 +55,6 @@ const (
 	needsLoad  = "needs a load or a fault that a guest must not cause"
 	needsStop  = "needs the node to stop, which is more than a guest may ask for"
 	statistics = "shows only in statistics of times, which a loaded machine falsifies"
-	unspoken   = "the drafts' form is not in this suite yet"
 )
 
 // Clauses returns all clauses, in the order of the specification.

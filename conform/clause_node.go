@@ -9,7 +9,7 @@ var nodeClauses = []Clause{
 	{"T-5.6", Must, NodeSide, Ours, "A message with a version 3 session key and SEIPD version 1 is opened.", ""},
 	{"T-5.7", Must, NodeSide, Ours, "A message with a version 6 session key and SEIPD version 2 is opened.", ""},
 	{"T-5.8", Must, NodeSide, Ours, "Padding and marker packets are skipped.", ""},
-	{"T-5.9", Must, NodeSide, Ours, "Compressed data is refused.", ""},
+	{"T-5.9", Must, NodeSide, Ours, "Compressed data is refused; what is left to a node is a packet by ZIP of stored blocks alone, in which nothing is compressed, as sq pads with.", ""},
 	{"T-5.10", Must, NodeSide, Ours, "Signature packets are refused.", ""},
 	{"T-5.11", Must, NodeSide, Ours, "Chunks over 256 KiB are refused, of 256 KiB they are not.", ""},
 	{"T-5.12", Must, NodeSide, Ours, "Session keys encrypted by a password are refused.", ""},

@@ -19,7 +19,7 @@ var ofAClient = map[string]string{"T-2.1": "T-2.37", "T-2.2": "T-2.37", "T-2.4":
 
 // readGuestPacket is readPacket for those of a client.
 func readGuestPacket(b []byte) (*packet, []fault) {
-	p, against := readPacket(b)
+	p, against := readPacket(b, false)
 	var found []fault
 	for _, f := range against {
 		if clause := ofAClient[f.clause]; clause != "" {

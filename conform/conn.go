@@ -69,6 +69,7 @@ type conn struct {
 	most    int            // the most there were of them
 	nodeVer string
 	mute    bool          // leave PINGs unanswered
+	drafts  bool          // packets have the form of the later drafts; the scenario alone sets it, by speak
 	changed chan struct{} // closed and made anew at each change
 }
 
@@ -190,16 +191,20 @@ func (c *conn) take(opcode byte, b []byte) {
 	if opcode == opText {
 		what = "text"
 	}
-	p, found := readPacket(b)
 	c.mu.Lock()
+	p, found := readPacket(b, c.drafts)
 	c.note(false, what, b)
 	if opcode == opText || len(b) > 2_100_000 {
 		found = append(found, fault{"T-1.17", fmt.Sprintf("a %s message of %d bytes", what, len(b))})
 	}
 	if p != nil {
-		if ver := p.root.get("ver").str(); c.nodeVer == "" {
-			c.nodeVer = ver
-		} else if ver != c.nodeVer {
+		ver := p.root.get("ver")
+		if c.drafts && p.pakt == pktResponse && c.asked[p.id] == reqHandshake {
+			ver = p.body.get("ver")
+		}
+		if c.nodeVer == "" {
+			c.nodeVer = ver.str()
+		} else if ver := ver.str(); ver != c.nodeVer && !c.drafts {
 			found = append(found, fault{"T-4.10", fmt.Sprintf("ver %q after %q", ver, c.nodeVer)})
 		}
 		switch p.pakt {

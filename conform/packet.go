@@ -51,6 +51,7 @@ const (
 // Errors. ok stands for a response without one.
 const (
 	ok                    = -1
+	noCode                = -2 // of an err that has none
 	errInternal           = 0x00
 	errMalformed          = 0x01
 	errUnsupported        = 0x02
@@ -99,6 +100,9 @@ var answerNames = map[int]string{
 func errorName(code int) string { return codeName(errorNames, code) }
 
 func codeName(names map[int]string, code int) string {
+	if code == noCode {
+		return "an err without a code"
+	}
 	if name, known := names[code]; known {
 		return name
 	}
@@ -156,9 +160,9 @@ var always = []string{
 	"T-1.17", "T-2.1", "T-2.2", "T-2.4", "T-2.8", "T-2.10", "T-2.29", "T-2.30", "T-3.1", "T-3.13", "T-4.10", "T-6.1", "T-6.2",
 }
 
-// readPacket reads a node's packet, with what is wrong with its root. It returns no packet when
-// its id and pakt are not there.
-func readPacket(b []byte) (*packet, []fault) {
+// readPacket reads a node's packet in the seed's form or that of the later drafts, with what is
+// wrong with its root. It returns no packet when its id and pakt are not there.
+func readPacket(b []byte, drafts bool) (*packet, []fault) {
 	root, err := unpack(b)
 	if err != nil {
 		return nil, []fault{{"T-2.1", "bytes that are no msgpack: " + err.Error()}}
@@ -175,8 +179,12 @@ func readPacket(b []byte) (*packet, []fault) {
 			found = append(found, fault{"T-2.1", "the unknown key " + key + " in the root"})
 		}
 	}
-	if ver := root.get("ver").str(); len(ver) > 64 || !semver.MatchString(ver) {
-		found = append(found, fault{"T-2.2", fmt.Sprintf("ver %q", ver)})
+	switch ver := root.get("ver"); {
+	case drafts && ver != nil:
+		found = append(found, fault{"T-9.2", fmt.Sprintf("ver %q in the root", ver.str())})
+	case drafts:
+	case len(ver.str()) > 64 || !semver.MatchString(ver.str()):
+		found = append(found, fault{"T-2.2", fmt.Sprintf("ver %q", ver.str())})
 	}
 	p := &packet{bytes: b, root: root, reqt: -1, body: root.get("body"), code: ok}
 	id, pakt := root.get("id").num(), root.get("pakt").num()
@@ -206,8 +214,19 @@ func readPacket(b []byte) (*packet, []fault) {
 		if !p.body.isNil() {
 			found = append(found, fault{"T-2.8", "body beside err"})
 		}
-		found = append(found, errorShape.faults("T-6.1", "err", e)...)
-		p.code = int(e.get("code").num())
+		code := e.get("code")
+		if drafts {
+			code = e
+			if e.kind != kindUint {
+				found = append(found, fault{"T-9.2", "an err that is no bare code but " + e.kind.String()})
+			}
+		} else {
+			found = append(found, errorShape.faults("T-6.1", "err", e)...)
+		}
+		p.code = noCode
+		if n := code.num(); n >= 0 {
+			p.code = int(n)
+		}
 		if _, known := errorNames[p.code]; !known {
 			found = append(found, fault{"T-6.2", fmt.Sprintf("error code %d", p.code)})
 		}

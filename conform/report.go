@@ -31,8 +31,9 @@ type Result struct {
 
 // A Report is what came of a run.
 type Report struct {
-	Node, Software string // empty where a client was tested
-	Client         string // the command that ran it
+	Node, Software string   // empty where a client was tested
+	Revision       Revision // likewise
+	Client         string   // the command that ran it
 	Took           time.Duration
 	Results        []Result
 	Blocked        []string // scenarios that could not set their stage, and why
@@ -41,8 +42,13 @@ type Report struct {
 
 // report puts together what the scenarios found.
 func (s *suite) report(ran []*T, took time.Duration) *Report {
-	r := &Report{Node: s.node, Software: s.software, Took: took, Left: int(s.left.Load())}
-	r.judge(ran, NodeSide, always, s.only == nil)
+	r := &Report{Node: s.node, Software: s.software, Revision: s.Revision, Took: took, Left: int(s.left.Load())}
+	each := always
+	if s.drafts() {
+		each = slices.DeleteFunc(slices.Clone(always), func(id string) bool { return slices.Contains(seedAlways, id) })
+		ran = append(ran, &T{scenario: scenario{name: everyPacket, clauses: seedAlways}, skipped: seedAlone})
+	}
+	r.judge(ran, NodeSide, each, s.only == nil)
 	return r
 }
 
@@ -63,6 +69,8 @@ func (r *Report) judge(ran []*T, side Side, always []string, all bool) {
 		}
 		for _, id := range t.scenario.clauses {
 			switch {
+			case t.apart[id] != "":
+				why[id] = t.apart[id]
 			case t.skipped != "":
 				why[id] = t.skipped
 			case t.blocked != "":
@@ -101,7 +109,7 @@ func (r *Report) subject() string {
 	if r.Client != "" {
 		return r.Client
 	}
-	return fmt.Sprintf("%s (%s)", r.Node, r.Software)
+	return fmt.Sprintf("%s (%s), revision %s", r.Node, r.Software, r.Revision)
 }
 
 // Count returns how many clauses have that status.
@@ -219,12 +227,13 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	all := struct {
 		Node     string       `json:"node,omitempty"`
 		Software string       `json:"software,omitempty"`
+		Revision Revision     `json:"revision,omitempty"`
 		Client   string       `json:"client,omitempty"`
 		Took     float64      `json:"seconds"`
 		Blocked  []string     `json:"blocked,omitempty"`
 		Left     int          `json:"accounts_left"`
 		Clauses  []jsonResult `json:"clauses"`
-	}{r.Node, r.Software, r.Client, r.Took.Seconds(), r.Blocked, r.Left, nil}
+	}{r.Node, r.Software, r.Revision, r.Client, r.Took.Seconds(), r.Blocked, r.Left, nil}
 	for _, result := range r.Results {
 		c := result.Clause
 		j := jsonResult{ID: c.ID, Level: c.Level, Side: c.Side, Source: c.Source, Text: c.Text, Status: result.Status, Why: result.Why}

@@ -2,6 +2,7 @@ package conform
 
 import (
 	"bytes"
+	"compress/flate"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -9,8 +10,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/adler32"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
@@ -161,8 +164,40 @@ func whole(b []byte) ([]byte, error) {
 	return p.Contents, nil
 }
 
-// compress makes a compressed packet of others, by no algorithm.
-func compress(inner []byte) []byte { return pgpPacket(tagCompressed, append([]byte{0}, inner...)) }
+// uncompressed makes a compressed packet of others, by no algorithm.
+func uncompressed(inner []byte) []byte { return pgpPacket(tagCompressed, append([]byte{0}, inner...)) }
+
+// zipped makes one by ZIP, which is DEFLATE.
+func (t *T) zipped(inner []byte) []byte {
+	return pgpPacket(tagCompressed, append([]byte{1}, t.deflated(flate.BestCompression, inner)...))
+}
+
+// zippedLater makes one by ZIP whose first block is stored, and empty.
+func (t *T) zippedLater(inner []byte) []byte {
+	stored := []byte{0, 0, 0, 0xff, 0xff}
+	return pgpPacket(tagCompressed, slices.Concat([]byte{1}, stored, t.deflated(flate.BestCompression, inner)))
+}
+
+// zlibbed makes one by ZLIB in which nothing is compressed.
+func (t *T) zlibbed(inner []byte) []byte {
+	sum := binary.BigEndian.AppendUint32(nil, adler32.Checksum(inner))
+	return pgpPacket(tagCompressed, slices.Concat([]byte{2, 0x78, 0x01}, t.deflated(flate.NoCompression, inner), sum))
+}
+
+func (t *T) deflated(level int, b []byte) []byte {
+	var out bytes.Buffer
+	w, err := flate.NewWriter(&out, level)
+	if err == nil {
+		_, err = w.Write(b)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.fatal(nil, "compressed bytes", err.Error())
+	}
+	return out.Bytes()
+}
 
 // newEntity makes a key that is not the node's.
 func (t *T) newEntity() *openpgp.Entity {

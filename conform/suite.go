@@ -30,6 +30,7 @@ type Options struct {
 	Invites    []string       // for nodes that register by invitation
 	Only       string         // regular expression that a clause's id or scenario's name matches as a whole; empty for all
 	Slow       bool           // also what takes minutes
+	Revision   Revision       // the form of the packets; empty for the seed's
 	// Patience is how long a node may take for what it has to do at once; 0 is 15 s.
 	Patience time.Duration
 	Admin    string // shell command that is run with "maintenance on", "maintenance off", "invite new", "user disable NAME"
@@ -61,7 +62,7 @@ func scenarios() []scenario {
 	return slices.Concat(
 		transportScenarios(), packetScenarios(), exchangeScenarios(), orderScenarios(), nameScenarios(), accountScenarios(),
 		deviceScenarios(), forwardScenarios(), deliverScenarios(), mailboxScenarios(), sealScenarios(), insideScenarios(), peerScenarios(),
-		operatorScenarios(), slowScenarios(),
+		operatorScenarios(), slowScenarios(), draftScenarios(),
 	)
 }
 
@@ -129,6 +130,9 @@ func newSuite(o Options) (*suite, error) {
 		}
 		s.address = net.JoinHostPort(s.host, port)
 	}
+	if o.Revision == "" {
+		s.Revision = RevisionSeed
+	}
 	if o.Only != "" {
 		if s.only, err = regexp.Compile("^(?:" + o.Only + ")$"); err != nil {
 			return nil, fmt.Errorf("read the pattern: %w", err)
@@ -170,7 +174,7 @@ func (s *suite) begin(ctx context.Context) error {
 }
 
 func (s *suite) newT(ctx context.Context, sc scenario) *T {
-	return &T{s: s, scenario: sc, ctx: ctx, reached: make(map[string]bool)}
+	return &T{s: s, scenario: sc, ctx: ctx, reached: make(map[string]bool), apart: make(map[string]string)}
 }
 
 // limit is how long a scenario may take.

@@ -49,6 +49,7 @@ type T struct {
 	waited int    // how often something did not come in time
 	users  []*user
 	conns  []*conn
+	apart  map[string]string // clauses that could not be checked here, and why
 
 	mu       sync.Mutex // guards the following fields
 	reached  map[string]bool
@@ -137,6 +138,7 @@ func (t *T) dialWith(o dialOptions) *conn {
 		t.fatal(nil, "a connection", err.Error())
 	}
 	c := newConn(t, len(t.conns), secure, r, response)
+	c.speak(t.s.drafts())
 	t.conns = append(t.conns, c)
 	return c
 }

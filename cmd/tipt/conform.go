@@ -18,6 +18,7 @@ type conformCmd struct {
 	Invite     []string `placeholder:"CODE" sep:"none" help:"An invitation, for a node that registers by invitation. May be given again and again."`
 	Only       string   `placeholder:"PATTERN" help:"Only clauses and scenarios whose name this regular expression matches as a whole."`
 	Slow       bool     `help:"Also what takes minutes."`
+	Revision   string   `enum:"seed,draft" default:"seed" help:"The form of the packets: the protocol as first published, or that of its later drafts (${default})."`
 	Admin      string   `placeholder:"CMD" help:"Shell command that does what the operator must: it is run with \"maintenance on\", \"maintenance off\", \"invite new\", \"user disable NAME\" or \"user enable NAME\" behind it."`
 	Format     string   `enum:"text,json,junit" default:"text" help:"Form of the report: text, json or junit (${default})."`
 }
@@ -82,6 +83,7 @@ func (c *conformCmd) Run(ctx context.Context, i *invocation) error {
 func (c *conformCmd) runNode(ctx context.Context, i *invocation) (*conform.Report, error) {
 	options := conform.Options{
 		URL: c.URL, Connect: i.flags.Connect, UserPrefix: c.UserPrefix, Invites: c.Invite, Only: c.Only, Slow: c.Slow, Admin: c.Admin,
+		Revision: conform.Revision(c.Revision),
 	}
 	if i.flags.CA != "" {
 		pem, err := os.ReadFile(i.flags.CA)
