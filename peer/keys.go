@@ -22,7 +22,8 @@ const (
 	// the parsed form.
 	maxKeys = 4096
 	// maxFetches is how many certificates are fetched at once. Anybody can claim to be any node
-	// and have its certificate fetched; no more than maxClaimed at once are for that.
+	// and have its certificate fetched, slowly; no more than maxClaimed at once are for
+	// claims of nodes that had none yet.
 	maxFetches = 256
 	maxClaimed = maxFetches / 2
 )
@@ -120,7 +121,11 @@ func (k *Keys) Signing(ctx context.Context, node tipt.NodeName, keyID string) (e
 		}
 		return nil, &Failure{RetryAfter: wait, Err: fmt.Errorf("the certificate of %s was fetched a moment ago and lacks the key %s", node, keyID)}
 	}
-	cert, err := k.refresh(ctx, node, maxClaimed)
+	most := maxFetches
+	if known.cert == nil {
+		most = maxClaimed
+	}
+	cert, err := k.refresh(ctx, node, most)
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +156,8 @@ func (k *Keys) refresh(ctx context.Context, node tipt.NodeName, most int) (*seal
 	}
 }
 
+var errBusyFetching = errors.New("too many certificates are being fetched, or this node is stopping")
+
 // join returns the fetch of a node's certificate that is under way, having
 // begun it if there was none.
 func (k *Keys) join(node tipt.NodeName, most int) *fetch {
@@ -161,7 +168,7 @@ func (k *Keys) join(node tipt.NodeName, most int) *fetch {
 	}
 	f := &fetch{done: make(chan struct{})}
 	if k.closed || len(k.fetches) >= most {
-		f.err = &Failure{RetryAfter: time.Second, Err: errors.New("too many certificates are being fetched, or this node is stopping")}
+		f.err = &Failure{RetryAfter: time.Second, Err: errBusyFetching}
 		close(f.done)
 		return f
 	}

@@ -339,6 +339,32 @@ func TestKeysBounds(t *testing.T) {
 	})
 }
 
+// TestKnownNodeAmongClaims has somebody claim to be as many nodes as are fetched for that, none
+// of which answers, while a node signs whose certificate has grown old.
+func TestKnownNodeAmongClaims(t *testing.T) {
+	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
+		get(t, k, false, s.key)
+		time.Sleep(keyLife)
+		s.set(s.key, errDown)
+		var claims sync.WaitGroup
+		for i := range maxClaimed {
+			claims.Go(func() {
+				_, err := k.Signing(t.Context(), tipt.NodeName(fmt.Sprintf("n%d.example", i)), "x")
+				wantFailure(t, err)
+			})
+		}
+		synctest.Wait()
+		s.set(s.key, nil)
+		if _, err := k.Signing(t.Context(), third, "x"); !errors.Is(err, errBusyFetching) {
+			t.Errorf("one more claim: %v", err)
+		}
+		if _, err := k.Signing(t.Context(), other, s.key.SigningKeyID()); err != nil {
+			t.Errorf("a node that is known: %v", err)
+		}
+		claims.Wait()
+	})
+}
+
 func TestKeysClose(t *testing.T) {
 	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
 		var waiting sync.WaitGroup
