@@ -159,7 +159,7 @@ func TestForeignImports(t *testing.T) {
 				{"github.com/coder/websocket", []string{"internal/ws", "internal/tipttest"}},
 				{"github.com/gobwas/ws", []string{"internal/ws"}},
 				{"golang.org/x/crypto/argon2", []string{"account"}},
-				{"modernc.org/sqlite", []string{"store/sqlite"}},
+				{"modernc.org/sqlite", []string{"store/sqlite", "bench/floor"}},
 				{"testing", []string{"internal/tipttest", "store/storetest"}},
 			} {
 				if within(imported, rule.library) && !slices.Contains(rule.only, dir) {

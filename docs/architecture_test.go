@@ -41,6 +41,7 @@ var mayImport = map[string][]string{
 	"cmd/tiptd":           {".", "internal/fault", "seal", "store", "store/sqlite", "peer", "node", "client", "internal/limit", "internal/tap", "internal/devca"},
 	"cmd/tipt":            {".", "client", "conform", "bench", "internal/ws", "link", "seal"}, // the last three for doctor, which walks the way itself
 	"bench":               {".", "seal", "bench/internal/bare"},
+	"bench/floor":         {".", "seal", "bench/internal/bare"},
 	"bench/internal/bare": {"."},
 }
 
