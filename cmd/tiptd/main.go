@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -37,6 +38,9 @@ type cli struct {
 }
 
 func main() {
+	// A commit holds its thread until the disk has it. With one processor the runtime lets nothing
+	// else run meanwhile until it finds out, which may take it as long as that.
+	runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
