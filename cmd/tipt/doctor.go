@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"code.dny.dev/ssrf"
+
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/link"
 )
@@ -177,7 +179,29 @@ func (d *doctor) resolve(ctx context.Context) (string, error) {
 			"the look-up of %s failed: %v", host, err)
 	}
 	d.hosts = hosts
-	return fmt.Sprintf("%s is at %s", host, strings.Join(hosts, ", ")), nil
+	found := fmt.Sprintf("%s is at %s", host, strings.Join(hosts, ", "))
+	if d.connect == "" {
+		if inward := notPublic(hosts); len(inward) > 0 {
+			found += fmt.Sprintf("; other nodes do not connect to %s, which is no public address", strings.Join(inward, ", "))
+		}
+	}
+	return found, nil
+}
+
+// notPublic returns the addresses to which other nodes do not connect (section 5.6). From elsewhere
+// a name may have others.
+func notPublic(hosts []string) (inward []string) {
+	rules := ssrf.New(ssrf.WithPorts(443), ssrf.WithNetworks("tcp4", "tcp6"))
+	for _, host := range hosts {
+		network := "tcp4"
+		if strings.Contains(host, ":") {
+			network = "tcp6"
+		}
+		if rules.Safe(network, net.JoinHostPort(host, "443"), nil) != nil {
+			inward = append(inward, host)
+		}
+	}
+	return inward
 }
 
 // dial looks for the addresses that take connections: one is enough, since programs try all.

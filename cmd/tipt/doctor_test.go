@@ -144,6 +144,26 @@ func TestDoctor(t *testing.T) {
 	})
 }
 
+// TestDoctorKnowsWhereOtherNodesGo has names that lead inward, as they may on the network at home.
+func TestDoctorKnowsWhereOtherNodesGo(t *testing.T) {
+	for _, tt := range []struct {
+		hosts   []string
+		connect string
+		want    string
+	}{
+		{[]string{"8.8.8.8", "2606:4700::1111"}, "", "node.example is at 8.8.8.8, 2606:4700::1111"},
+		{[]string{"192.168.1.2"}, "", "node.example is at 192.168.1.2; other nodes do not connect to 192.168.1.2, which is no public address"},
+		{[]string{"8.8.8.8", "fd00::1"}, "", "node.example is at 8.8.8.8, fd00::1; other nodes do not connect to fd00::1, which is no public address"},
+		{[]string{"192.168.1.2"}, "home.example:443", "home.example is at 192.168.1.2"}, // goes another way than they
+	} {
+		d := newDoctor(newCA(t), tt.connect)
+		d.lookup = func(context.Context, string) ([]string, error) { return tt.hosts, nil }
+		if found, err := d.resolve(t.Context()); err != nil || found != tt.want {
+			t.Errorf("%v: found %q, %v, want %q", tt.hosts, found, err, tt.want)
+		}
+	}
+}
+
 // newDoctor makes a doctor that finds node.example at an address.
 func newDoctor(ca *devca.CA, addr string) *doctor {
 	return &doctor{
