@@ -1,0 +1,124 @@
+package conform
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if name, is := os.LookupEnv(wrapped); is {
+		if err := wrap(strings.TrimSpace(name)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// The client of this project passes, and the proxy by itself breaks nothing.
+func TestClient(t *testing.T) {
+	cmd, err := command("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patienceForAll)
+	defer cancel()
+	report, err := RunClient(ctx, ClientOptions{Command: cmd})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clean(t, report, "--slow")
+	if passed := report.Count(Passed); passed < 55 {
+		t.Errorf("only %d clauses were tested", passed)
+	}
+}
+
+// Each broken client is caught, and by the clause that it breaks.
+func TestBrokenClients(t *testing.T) {
+	known := make(map[string]bool)
+	for _, c := range Clauses() {
+		known[c.ID] = c.Untested == "" && c.of(ClientSide)
+	}
+	var group sync.WaitGroup
+	slots := make(chan struct{}, 8)
+	caught := make(map[string]bool)
+	var mu sync.Mutex // guards caught
+	for _, d := range clientDefects {
+		if !known[d.clause] {
+			t.Errorf("defect %q breaks %s, which is not tested", d.name, d.clause)
+			continue
+		}
+		slots <- struct{}{}
+		group.Go(func() {
+			defer func() { <-slots }()
+			cmd, err := command(d.clause + " " + d.name)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			o := ClientOptions{Command: cmd, Only: regexp.QuoteMeta(d.clause), Patience: 5 * time.Second}
+			if d.only != "" {
+				o.Only = d.only
+			}
+			report, err := RunClient(t.Context(), o)
+			if err != nil {
+				t.Errorf("%s, %s: %v", d.clause, d.name, err)
+				return
+			}
+			for _, result := range report.Results {
+				if result.Clause.ID == d.clause && result.Status == Failed {
+					mu.Lock()
+					caught[d.clause] = true
+					mu.Unlock()
+					return
+				}
+			}
+			var text bytes.Buffer
+			if err := report.WriteText(&text); err != nil {
+				t.Error(err)
+			}
+			t.Errorf("%s, %s: not caught\n%s", d.clause, d.name, text.String())
+		})
+	}
+	group.Wait()
+	for id, is := range known {
+		if is && !caught[id] && unbrokenClients[id] == "" {
+			t.Errorf("no broken client for %s", id)
+		}
+	}
+}
+
+// unbrokenClients says why a clause has no broken client.
+var unbrokenClients = map[string]string{
+	"T-1.25": "takes minutes",
+	"T-7.3":  "takes minutes",
+}
+
+// A command that is no client is told from one that breaks a clause.
+func TestUnusableClients(t *testing.T) {
+	for _, tt := range []struct{ name, command, want string }{
+		{"no command", " ", "no command"},
+		{"not there", "no-such-program-anywhere", "exit status 127"},
+		{"ends at once", "echo hello >&2", `standard error ends with "hello"`},
+		{"says nothing", "cat", "did not open a WebSocket"},
+		{"does not end", "trap '' TERM; sleep 1000 & sleep 1000", "did not open a WebSocket"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := RunClient(t.Context(), ClientOptions{Command: tt.command, Patience: time.Second})
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want an error with %q", err, tt.want)
+			}
+		})
+	}
+}
