@@ -39,6 +39,49 @@ func BenchmarkOpen(b *testing.B) {
 	})
 }
 
+// BenchmarkSealReused is BenchmarkSeal with a session key that serves for all messages; with
+// version 1 each has its own all the same.
+func BenchmarkSealReused(b *testing.B) {
+	benchmark(b, func(b *testing.B, k *NodeKey, plaintext []byte) {
+		s := certificateOf(b, k).NewSealer()
+		for b.Loop() {
+			if _, err := s.Seal(plaintext, testTime); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkOpenReused is BenchmarkOpen with a session key that is kept.
+func BenchmarkOpenReused(b *testing.B) {
+	benchmark(b, func(b *testing.B, k *NodeKey, plaintext []byte) {
+		o := NewOpener(k)
+		msg := mustSeal(b, certificateOf(b, k), plaintext)
+		for b.Loop() {
+			if _, err := o.Open(msg, alice, testTime); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkOpenNeverReused is BenchmarkOpen where session keys are kept in vain.
+func BenchmarkOpenNeverReused(b *testing.B) {
+	k := newTestKey(b)
+	c := certificateOf(b, k)
+	o := NewOpener(k)
+	messages := make([][]byte, 2*maxKeptNode)
+	for i := range messages {
+		messages[i] = mustSeal(b, c, make([]byte, 300))
+	}
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		if _, err := o.Open(messages[i%len(messages)], user("a.example", i%len(messages)), testTime); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkParseCertificate(b *testing.B) {
 	cert := newTestKey(b).Certificate()
 	b.ReportAllocs()

@@ -3,6 +3,7 @@ package seal
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"sync"
 	"testing"
 	"time"
@@ -211,5 +212,25 @@ func TestSealerConcurrently(t *testing.T) {
 			})
 		}
 		sealing.Wait()
+	}
+}
+
+// The library, which reads with a code of its own, opens each message.
+func TestSealerForTheLibrary(t *testing.T) {
+	for name, k := range testKeys(t) {
+		s := certificateOf(t, k).NewSealer()
+		keys := openpgp.EntityList{readEntity(t, k.secret)}
+		config := &packet.Config{Time: func() time.Time { return testTime }}
+		for i := range 3 {
+			text := fmt.Sprint("message ", i)
+			msg, _ := sealWith(t, s, text, testTime)
+			read, err := openpgp.ReadMessage(bytes.NewReader(msg), keys, nil, config)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if got, err := io.ReadAll(read.UnverifiedBody); err != nil || string(got) != text {
+				t.Errorf("%s: opened to %q, %v, want %q", name, got, err, text)
+			}
+		}
 	}
 }
