@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/tipttest"
 	"github.com/tipt/tipt-go/link"
+	"github.com/tipt/tipt-go/seal"
 )
 
 // taker takes every DELIVER and says so.
@@ -22,11 +24,15 @@ func (taker) ServeEvent(tipt.Packet) {}
 
 // BenchmarkForwardDeliver is a message's whole way through a node, over real TLS and
 // a real disk: FORWARD with `wait` false, its response once the message is
-// durable, DELIVER, and the receiver's acknowledgement. Sealing is not measured.
+// durable, DELIVER, and the receiver's acknowledgement. Sealing is not measured. The messages
+// have one session key, or one each.
 func BenchmarkForwardDeliver(b *testing.B) {
 	for _, size := range []int{200, 64 << 10} {
-		for _, outstanding := range []int{1, 64} {
-			b.Run(fmt.Sprintf("size=%d/outstanding=%d", size, outstanding), func(b *testing.B) {
+		for _, c := range []struct {
+			outstanding int
+			reuse       bool
+		}{{1, false}, {64, false}, {64, true}} {
+			b.Run(fmt.Sprintf("size=%d/outstanding=%d/reuse=%v", size, c.outstanding, c.reuse), func(b *testing.B) {
 				n := tipttest.Start(b)
 				n.Register(b, "alice", "alice's password")
 				n.Register(b, "bob", "bob's password")
@@ -35,10 +41,15 @@ func BenchmarkForwardDeliver(b *testing.B) {
 				alice := n.Link(b, tipt.SignInRequest{User: "alice", Password: "alice's password", Device: "d", Receive: true}, link.Options{})
 				text := string(make([]byte, size))
 				bodies := make([][]byte, b.N)
+				sealer := newSealer(b, n)
 				for i := range bodies {
-					bodies[i] = n.Message(b, "bob", tipt.NewMessageID(), text, false)
+					id := tipt.NewMessageID()
+					bodies[i] = n.Message(b, "bob", id, text, false)
+					if c.reuse {
+						bodies[i] = messageWith(b, n, sealer, id, text)
+					}
 				}
-				slots := make(chan struct{}, outstanding)
+				slots := make(chan struct{}, c.outstanding)
 				b.ReportAllocs()
 				b.ResetTimer()
 				go func() {
@@ -61,7 +72,7 @@ func BenchmarkForwardDeliver(b *testing.B) {
 						b.Fatal(err)
 					}
 				}
-				for range outstanding { // all are taken
+				for range c.outstanding { // all are taken
 					slots <- struct{}{}
 				}
 				answered.Wait()
@@ -69,6 +80,29 @@ func BenchmarkForwardDeliver(b *testing.B) {
 			})
 		}
 	}
+}
+
+func newSealer(b *testing.B, n *tipttest.Node) *seal.Sealer {
+	b.Helper()
+	cert, err := seal.ParseCertificate(n.Certificate())
+	if err != nil {
+		b.Fatal(err)
+	}
+	return cert.NewSealer()
+}
+
+// messageWith is n.Message to bob with the session key of a Sealer.
+func messageWith(b *testing.B, n *tipttest.Node, s *seal.Sealer, id tipt.MessageID, text string) []byte {
+	b.Helper()
+	request := tipt.SealedRequest{
+		Type:    tipt.ForwardMessage,
+		Message: &tipt.MessageForward{To: "bob", ID: id, Message: []byte(text)},
+	}
+	sealed, err := s.Seal(request.Append(nil), time.Now())
+	if err != nil {
+		b.Fatal(err)
+	}
+	return tipt.ForwardRequest{Node: string(n.Name), Sealed: sealed, Ref: &id}.Append(nil)
 }
 
 // BenchmarkForwardAcross is a message's way over two nodes in this process: FORWARD,
