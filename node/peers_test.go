@@ -3,6 +3,7 @@ package node_test
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,8 @@ import (
 	"github.com/tipt/tipt-go/node"
 	"github.com/tipt/tipt-go/peer"
 	"github.com/tipt/tipt-go/seal"
+	"github.com/tipt/tipt-go/store"
+	"github.com/tipt/tipt-go/store/sqlite"
 )
 
 const (
@@ -95,6 +98,39 @@ func TestForwardWhileTheDestinationIsDown(t *testing.T) {
 		if string(d.Message) != fmt.Sprint(i) {
 			t.Fatalf("delivered %q as number %d", d.Message, i)
 		}
+		bob.Answer(id, nil)
+	}
+}
+
+// TestHeard has a node that is paused for an hour call: what waits for it goes at once.
+func TestHeard(t *testing.T) {
+	a, b := newTwo(t)
+	alice := signIn(t, a, "alice")
+	b.Stop()
+	alice.Ask(1, tipt.RequestForward, b.Message(t, "bob", tipt.NewMessageID(), "waits", false))
+	alice.WantReply(1)
+	alice.Hang()
+	a.Stop()
+	st, err := sqlite.Open(a.Dir, sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pause := store.NodePause{Node: nodeB, Attempts: 10, Next: time.Now().Add(time.Hour), Reason: "down"}
+	if err := errors.Join(st.Commit(t.Context(), []store.Op{&store.PauseNode{Pause: pause}}), st.Close()); err != nil {
+		t.Fatal(err)
+	}
+	b.Again(t)
+	a.Again(t)
+	bob := signIn(t, b, "bob")
+	list := waiting(t, a, func(list []peer.Waiting) bool { return len(list) == 1 })
+	if list[0].Entries != 1 || time.Until(list[0].Next) < 50*time.Minute || list[0].Reason != "down" {
+		t.Errorf("listed %+v", list)
+	}
+	bob.Ask(1, tipt.RequestForward, a.Message(t, "alice", tipt.NewMessageID(), "I am back", true))
+	bob.WantReply(1)
+	if id, d := bob.WantDeliver(); string(d.Message) != "waits" {
+		t.Errorf("delivered %q", d.Message)
+	} else {
 		bob.Answer(id, nil)
 	}
 }
