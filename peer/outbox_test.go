@@ -285,3 +285,57 @@ func TestAddBeforeLoad(t *testing.T) {
 		t.wantEmpty("nothing was added")
 	})
 }
+
+// TestReturnIsInTheSameCommit has the disk fail after any number of commits: a message is in the
+// outbox or has come back, never both and never neither.
+func TestReturnIsInTheSameCommit(t *testing.T) {
+	for name, end := range map[string]func(t *office){
+		"refused": func(t *office) {
+			t.fails(status(403))
+			if err := t.Retry(t.Context(), other); err != nil {
+				t.Error(err)
+			}
+		},
+		"dropped": func(t *office) { _, _ = t.Drop(t.Context(), other) }, // the disk may be full
+		"too old": func(*office) { time.Sleep(2*time.Minute + lookPause) },
+	} {
+		for allowed := range 3 {
+			t.Run(fmt.Sprint(name, " ", allowed), func(t *testing.T) {
+				testOutbox(t, func(t *office) {
+					t.fails(down())
+					e := t.entry("alice", other, "x")
+					e.Created = e.Created.Add(2*time.Minute - tipt.OutboxRetention)
+					if err := t.addEntry(e); err != nil {
+						t.Fatal(err)
+					}
+					t.took()
+					left := allowed
+					t.store.set(func(s *testStore) {
+						s.commit = func(op store.Op) error {
+							switch op.(type) {
+							case *store.RemoveOutbox, *store.Append:
+								if left--; left < 0 {
+									return store.ErrDiskFull
+								}
+							}
+							return nil
+						}
+					})
+					end(t)
+					synctest.Wait()
+					t.stop()
+					waits, err := t.store.OutboxQueues(t.Context())
+					if err != nil {
+						t.Error(err)
+					}
+					returns := t.returns("alice", 0)
+					if came := allowed > 0; came != (len(returns) == 1) || came != (len(waits) == 0) {
+						t.Errorf("after %d commits: %d messages wait, %d came back", allowed, len(waits), len(returns))
+					}
+					t.store.set(func(s *testStore) { s.commit = nil })
+					t.start()
+				})
+			})
+		}
+	}
+}
