@@ -11,7 +11,7 @@ root certificate, --connect HOST:PORT tells where ME's node is reached.
 
 It needs Debian's python3-websockets, python3-msgpack and gnupg. It keeps nothing
 on the disk (no token, no node's key to compare with) and does not reconnect: see
-section 7 for what a client for daily use does.
+tipt_chat.py, beside this file, for what section 7 asks of a client for daily use.
 """
 
 import argparse
@@ -31,7 +31,8 @@ VERSION = "1.0.0"
 REQUEST, RESPONSE, EVENT = 0x00, 0x01, 0x02
 HANDSHAKE, REGISTER, SIGN_IN, FORWARD, GET_NODE_KEY = 0x00, 0x01, 0x02, 0x20, 0x21
 DELIVER, RETURN = 0x00, 0x01  # requests to the client
-UNSUPPORTED = 0x02  # an error
+GOING_AWAY = 0x00  # an event to it
+MALFORMED, UNSUPPORTED, BUSY = 0x01, 0x02, 0x08  # errors
 MESSAGE = 0x00  # in a sealed request
 TEXT = 0x00  # in a message
 
@@ -41,6 +42,7 @@ class TiptError(Exception):
 
     def __init__(self, err):
         super().__init__(f"error 0x{err['code']:02x} {err.get('msg', '')}")
+        self.code, self.wait = err["code"], err.get("wait", 0) / 1000
 
 
 class Connection:
@@ -49,23 +51,56 @@ class Connection:
     def __init__(self, socket):
         self.socket = socket
         self.waiting = {}  # id -> future, of our requests in flight
+        self.serving = set()  # ids of the node's requests that we have not answered
         self.requests = asyncio.Queue()  # of the node; None after the last
+        self.going_away = 0  # seconds to stay away, once the node has said so
         self.reader = asyncio.create_task(self.read())
 
     async def read(self):
         try:
             async for message in self.socket:
-                packet = msgpack.unpackb(message)
-                if packet["pakt"] == RESPONSE:
-                    self.waiting.pop(packet["id"]).set_result(packet)
-                elif packet["pakt"] == REQUEST:
-                    self.requests.put_nowait(packet)
+                if isinstance(message, str):
+                    await self.socket.close(1003)
+                elif not await self.take(message):
+                    await self.socket.close(1002)
         except websockets.ConnectionClosedError:
             pass  # socket.close_code tells why
         finally:
             self.requests.put_nowait(None)
             for future in self.waiting.values():
-                future.set_exception(ConnectionError("the connection ended"))
+                if not future.done():
+                    future.set_exception(ConnectionError("the connection ended"))
+
+    async def take(self, message):
+        """Do what a packet says. False is a breach of section 3."""
+        id, pakt = skim(message)
+        packet = well_formed(message)
+        if not is_uint(id, 0xff):
+            return False
+        if pakt == RESPONSE:
+            if packet is None or id not in self.waiting:
+                return False
+            future = self.waiting.pop(id)
+            if not future.done():  # nobody may wait for it any more
+                future.set_result(packet)
+        elif pakt == REQUEST:
+            if id in self.serving:
+                return False
+            self.serving.add(id)
+            if packet is None:
+                await self.respond({"id": id}, MALFORMED)
+            elif packet["reqt"] not in BODIES:
+                await self.respond(packet, UNSUPPORTED)
+            elif not fits(packet["body"], BODIES[packet["reqt"]]):
+                await self.respond(packet, MALFORMED)
+            else:
+                self.requests.put_nowait(packet)
+        elif pakt == EVENT:
+            if packet and packet["reqt"] == GOING_AWAY and fits(packet["body"], {"wait": int}):
+                self.going_away = packet["body"]["wait"]
+        else:
+            return False
+        return True
 
     async def request(self, reqt, body=None):
         """Send a REQUEST and return the body of its RESPONSE."""
@@ -78,6 +113,7 @@ class Connection:
         return packet.get("body")
 
     async def respond(self, request, error=None):
+        self.serving.discard(request["id"])
         packet = {"id": request["id"], "pakt": RESPONSE}
         await self.write(packet if error is None else {**packet, "err": {"code": error}})
 
@@ -87,6 +123,58 @@ class Connection:
     async def close(self):
         await self.socket.close()
         await asyncio.wait({self.reader})
+
+
+# Bodies of the node's requests: the types of their keys, or their one length.
+BODIES = {
+    DELIVER: {"mid": 16, "from?": str, "time": int, "msg": bytes},
+    RETURN: {"mid": 16, "ref?": 16, "node": str, "time": int, "resp?": bytes, "code?": int},
+}
+
+
+def is_uint(value, most):
+    return type(value) is int and 0 <= value <= most
+
+
+def fits(body, keys):
+    """Whether a body has these keys. Others are left to the future, section 2."""
+    if type(body) is not dict:
+        return False
+    for key, wanted in keys.items():
+        name = key.rstrip("?")
+        if name not in body and key != name:
+            continue
+        value, length = body.get(name), wanted if type(wanted) is int else None
+        if type(value) is not (bytes if length else wanted) or length and len(value) != length:
+            return False
+    return True
+
+
+def well_formed(message):
+    """A packet whose root is as section 2 wants it, or None."""
+    try:
+        packet = {"reqt": None, "body": None, **msgpack.unpackb(message)}
+    except Exception:  # whatever the library calls it
+        return None
+    response = packet.get("pakt") == RESPONSE
+    reqt, body, err = packet["reqt"], packet["body"], packet.get("err", {})
+    good = (type(packet.get("ver")) is str and (body is None or type(body) is dict)
+            and (reqt is None if response else is_uint(reqt, 0x7f))
+            and ("err" not in packet or response and fits(err, {"code": int, "msg?": str, "wait?": int})))
+    return packet if good else None
+
+
+def skim(message):
+    """The id and pakt of a packet, which may be malformed elsewhere (section 3.1)."""
+    unpacker, found = msgpack.Unpacker(), {}
+    unpacker.feed(message)
+    try:
+        for _ in range(unpacker.read_map_header()):
+            key = unpacker.unpack()
+            found[key] = unpacker.unpack()
+    except Exception:  # the rest cannot be read
+        pass
+    return found.get("id"), found.get("pakt")
 
 
 async def connect(options):
@@ -116,13 +204,9 @@ async def send(connection, options, password):
     await connection.request(SIGN_IN, {
         "user": user, "dev": "python-send", "pass": password, "recv": False})
     key = (await connection.request(GET_NODE_KEY, {"node": node}))["key"]
-    text = {"text": options.text, "time": int(time.time() * 1000)}
-    message = msgpack.packb({"type": TEXT, "body": text})
     mid = message_id()
-    sealed = seal(key, msgpack.packb(
-        {"type": MESSAGE, "body": {"to": to, "mid": mid, "msg": message}}))
-    await connection.request(
-        FORWARD, {"node": node, "wait": False, "msg": sealed, "ref": mid})
+    await connection.request(FORWARD, {
+        "node": node, "wait": False, "msg": sealed_message(key, to, mid, options.text), "ref": mid})
     print("sent", mid.hex())
 
 
@@ -135,19 +219,39 @@ async def listen(connection, options, password):
         request = await connection.requests.get()
         if request is None:
             sys.exit(f"closed with {connection.socket.close_code}")
-        if request["reqt"] not in (DELIVER, RETURN):
-            await connection.respond(request, UNSUPPORTED)
-            continue
-        body = request["body"]
-        name = (request["reqt"], body.get("from"), body["mid"])
+        name = name_of(request)
         if name not in seen:
             seen.add(name)
-            if request["reqt"] == DELIVER:
-                print(f"{body.get('from', 'somebody')}: {shown(body['msg'])}", flush=True)
-            else:
-                why = body["code"] if "code" in body else msgpack.unpackb(body["resp"])
-                print(f"returned by {body['node']}: {why}", flush=True)
+            print(told(request), flush=True)
         await connection.respond(request)  # it is safe: on the screen
+
+
+def name_of(request):
+    """What tells a DELIVER or RETURN that comes again."""
+    return request["reqt"], request["body"].get("from"), request["body"]["mid"]
+
+
+def told(request):
+    """What a DELIVER or RETURN says, for people."""
+    body = request["body"]
+    if request["reqt"] == DELIVER:
+        return f"{body.get('from', 'somebody')}: {shown(body['msg'])}"
+    return f"returned by {body['node']}: {refusal(body)}"
+
+
+def refusal(body):
+    """Why a message came back."""
+    try:
+        return body["code"] if "code" in body else msgpack.unpackb(body["resp"])
+    except Exception:  # the destination may have said anything
+        return "for no reason that is understood"
+
+
+def sealed_message(certificate, to, mid, text):
+    """A MESSAGE to a user of the node that has the certificate, section 5.3."""
+    content = msgpack.packb({"type": TEXT, "body": {"text": text, "time": int(time.time() * 1000)}})
+    return seal(certificate, msgpack.packb(
+        {"type": MESSAGE, "body": {"to": to, "mid": mid, "msg": content}}))
 
 
 def seal(certificate, plaintext):

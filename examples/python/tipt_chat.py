@@ -1,0 +1,205 @@
+#!/usr/bin/python3
+"""A Tipt client for daily use: what docs/protocol.md, section 7, asks of one.
+
+    tipt_chat.py ME TO      send each line typed to TO, print what arrives
+
+It is tipt_client.py, see there, with a connection that is made again when it is lost.
+A program that starts it may set variables instead: TIPT_URL (wss://NODE/ws), TIPT_USER,
+TIPT_PASS and TIPT_TO, TIPT_CA for --ca and TIPT_CONNECT for --connect. With these,
+`tipt conform --client --run tipt_chat.py` tests it.
+
+It keeps its token and the keys of nodes in memory alone. It warns of a node's new
+primary key also where the old one has certified it.
+"""
+
+import argparse
+import asyncio
+import collections
+import getpass
+import os
+import random
+import subprocess
+import sys
+import urllib.parse
+
+import websockets
+
+import tipt_client as tipt
+
+STAY_AWAY = {4001: "this device has signed in elsewhere", 4002: "this device was signed out"}
+
+
+class Chat:
+    """What outlives a connection."""
+
+    def __init__(self, options, password, lines):
+        self.options, self.lines = options, lines
+        self.user = options.me.partition("@")[0]
+        self.secret = {"pass": password}  # then the token
+        self.device = "python-" + os.urandom(4).hex()
+        self.seen = collections.deque(maxlen=10_000)  # messages may come more than once
+        self.keys = {}  # node -> certificate
+        self.pins = {}  # node -> fingerprint of its primary key
+        self.sending = None  # (mid, text) of what has no answer yet
+        self.suspicions = 0  # closes for which that may be to blame
+
+    async def run(self):
+        """Keep a connection until the input has ended and all of it is sent."""
+        loop = asyncio.get_running_loop()
+        longest = 1  # seconds
+        while True:
+            connection, wait, born = None, 0, loop.time()
+            try:
+                connection = await tipt.connect(self.options)
+                await self.use(connection)
+                return
+            except websockets.InvalidStatusCode as error:
+                wait = seconds(error.headers.get("Retry-After"))
+                why = error
+            except (OSError, websockets.WebSocketException, asyncio.TimeoutError) as error:
+                why = error
+            finally:
+                if connection:
+                    await connection.close()
+            if connection:
+                wait = connection.going_away
+                self.after(connection.socket.close_code)
+            if "tok" not in self.secret:
+                raise why  # it has never worked: somebody has to look
+            if loop.time() - born > longest:
+                longest = 1
+            print("not connected:", why, file=sys.stderr)
+            await asyncio.sleep(wait + random.uniform(0, longest))
+            longest = min(2 * longest, 300)
+
+    def after(self, code):
+        """Draw conclusions from how a connection ended."""
+        if code in STAY_AWAY:
+            sys.exit(STAY_AWAY[code])
+        if code in (1002, 1009) and self.sending:
+            self.suspicions += 1
+            if self.suspicions == 2:
+                self.give_up(f"closed with {code}, again")
+
+    def give_up(self, why):
+        print(f"not sent: {self.sending[1]!r}: {why}", file=sys.stderr)
+        self.sending = None
+
+    async def use(self, connection):
+        answer = await connection.request(tipt.HANDSHAKE)
+        if not answer["comp"]:
+            sys.exit(f"the node speaks only version {answer['ver']}")
+        answer = await connection.request(
+            tipt.SIGN_IN, {"user": self.user, "dev": self.device, **self.secret})
+        if "tok" in answer:
+            self.secret = {"tok": answer["tok"]}
+        receiving = asyncio.create_task(self.receive(connection))
+        sending = asyncio.create_task(self.send_lines(connection))
+        try:
+            await asyncio.wait({receiving, sending}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            both = receiving, sending
+            for task in both:
+                task.cancel()
+            ends = await asyncio.gather(*both, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception) and not isinstance(end, asyncio.CancelledError):
+                raise end
+
+    async def receive(self, connection):
+        while request := await connection.requests.get():
+            name = tipt.name_of(request)
+            if name not in self.seen:
+                self.seen.append(name)
+                print(tipt.told(request), flush=True)
+                if request["reqt"] == tipt.RETURN:
+                    self.keys.pop(request["body"]["node"], None)  # it may be why
+            await connection.respond(request)  # it is safe: on the screen
+        raise ConnectionError(f"closed with {connection.socket.close_code}")
+
+    async def send_lines(self, connection):
+        while True:
+            if self.sending is None:
+                line = await self.lines.readline()
+                if not line:
+                    return
+                if not line.strip():
+                    continue
+                self.sending, self.suspicions = (tipt.message_id(), line.decode().rstrip("\n")), 0
+            try:
+                await self.send(connection, *self.sending)
+                self.sending = None
+            except tipt.TiptError as error:
+                if error.code == tipt.BUSY:
+                    await asyncio.sleep(error.wait + random.uniform(0, 1))
+                else:
+                    self.give_up(error)
+
+    async def send(self, connection, mid, text):
+        to, _, node = self.options.to.partition("@")
+        sealed = tipt.sealed_message(await self.key(connection, node), to, mid, text)
+        await connection.request(
+            tipt.FORWARD, {"node": node, "wait": False, "msg": sealed, "ref": mid})
+
+    async def key(self, connection, node):
+        """The certificate of a node: fetched once, and anew when something came back."""
+        if node not in self.keys:
+            answer = await connection.request(
+                tipt.GET_NODE_KEY, {"node": node, "new": node in self.pins})
+            now, before = fingerprint(answer["key"]), self.pins.get(node)
+            if before not in (None, now):
+                print(f"warning: the key of {node} has changed from {before} to {now}", file=sys.stderr)
+            self.keys[node], self.pins[node] = answer["key"], now
+        return self.keys[node]
+
+
+def fingerprint(certificate):
+    """That of the primary key."""
+    listing = subprocess.run(
+        ["gpg", "--batch", "--quiet", "--show-keys", "--with-colons"],
+        input=certificate, stdout=subprocess.PIPE, check=True).stdout.decode()
+    return next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
+
+
+def seconds(retry_after):
+    try:
+        return max(0, int(retry_after))
+    except (TypeError, ValueError):  # none, or a date
+        return 0
+
+
+async def standard_input():
+    lines = asyncio.StreamReader(limit=2_000_000)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    return lines
+
+
+async def run(options, password):
+    await Chat(options, password, await standard_input()).run()
+
+
+def main():
+    given = os.environ.get
+    node = urllib.parse.urlsplit(given("TIPT_URL", "")).hostname
+    me = f"{given('TIPT_USER')}@{node}" if node else None
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("me", nargs="?" if me else None, default=me)
+    parser.add_argument("to", nargs="?" if given("TIPT_TO") else None, default=given("TIPT_TO"))
+    parser.add_argument("--ca", metavar="FILE", default=given("TIPT_CA"))
+    parser.add_argument("--connect", metavar="HOST:PORT", default=given("TIPT_CONNECT"))
+    options = parser.parse_args()
+    password = given("TIPT_PASS")
+    if password is None:
+        password = getpass.getpass()  # at the terminal
+    try:
+        asyncio.run(run(options, password))
+    except (tipt.TiptError, OSError, websockets.WebSocketException) as error:
+        sys.exit(f"tipt_chat: {error}")
+    except KeyboardInterrupt:
+        pass
+
+
+if __name__ == "__main__":
+    main()
