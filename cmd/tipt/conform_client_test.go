@@ -1,0 +1,100 @@
+//go:build external
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tipt/tipt-go/internal/tipttest"
+)
+
+// conformClient runs `tipt conform --client` and returns what it prints and its status.
+func conformClient(t *testing.T, tipt, command string, args ...string) (stdout []byte, stderr string, status int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, tipt, append([]string{"conform", "--client", "--run", command}, args...)...)
+	config := t.TempDir()
+	cmd.Env = tipttest.Env("TIPT_CONFIG=" + config)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(config, "*")); err != nil || len(left) > 0 {
+		t.Errorf("the clients left %q, %v", left, err)
+	}
+	return out.Bytes(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// Our client and the example pass.
+func TestClientConformance(t *testing.T) {
+	tipt, err := tipttest.Build(t.TempDir(), "tipt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	chat, err := filepath.Abs("../../examples/python/tipt_chat.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, command := range map[string]string{"tipt chat": "'" + tipt + "' chat", "tipt_chat.py": "'" + chat + "'"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, stderr, status := conformClient(t, tipt, command, "--format", "json")
+			if status != 0 {
+				t.Errorf("exit status %d: %s", status, stderr)
+			}
+			var report conformed
+			if err := json.Unmarshal(out, &report); err != nil {
+				t.Fatalf("%v in\n%s", err, out)
+			}
+			if len(report.Blocked) > 0 {
+				t.Errorf("not set up: %q", report.Blocked)
+			}
+			passed := 0
+			for _, c := range report.Clauses {
+				switch {
+				case c.Status == "passed":
+					passed++
+				case c.Status == "failed":
+					t.Errorf("%s: %+v", c.ID, c.Findings)
+				case strings.HasPrefix(c.Why, "the scenario"), strings.HasPrefix(c.Why, "the client"):
+					t.Errorf("%s was not tested: %s", c.ID, c.Why)
+				}
+			}
+			if passed < 55 {
+				t.Errorf("only %d clauses were tested", passed)
+			}
+		})
+	}
+	t.Run("unusable", func(t *testing.T) {
+		t.Parallel()
+		if _, stderr, status := conformClient(t, tipt, "false"); status != exitUsage || !strings.Contains(stderr, "TIPT_CONNECT") {
+			t.Errorf("exit status %d, and %q", status, stderr)
+		}
+	})
+	t.Run("broken", func(t *testing.T) {
+		t.Parallel()
+		// One whose messages do not get to the terminal, but for those that are text.
+		command := "'" + tipt + "' chat | grep --line-buffered -v bytes"
+		out, _, status := conformClient(t, tipt, command, "--only", "T-8.4", "--format", "junit")
+		var suite struct {
+			Tests    int `xml:"tests,attr"`
+			Failures int `xml:"failures,attr"`
+		}
+		if err := xml.Unmarshal(out, &suite); err != nil || suite.Failures != 1 || status != exitFailed {
+			t.Errorf("exit status %d, %d of %d tests failed, %v:\n%s", status, suite.Failures, suite.Tests, err, out)
+		}
+	})
+}
