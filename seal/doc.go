@@ -10,6 +10,10 @@
 //	msg, err := cert.Seal(request, now)      // `msg` of FORWARD
 //	request, err := nodeKey.Open(msg, now)   // at the destination
 //
+// For many messages there are [Sealer], of one connection to one destination, and
+// [Opener], of a node: they use a session key for more than one message, which
+// takes a tenth of the time.
+//
 // The package does no I/O and has no clock: the time comes in as now. It is
 // the only one that imports the OpenPGP library. That library reads far more
 // than section 5.2 allows, so the packets of a message are walked here, outside
@@ -21,7 +25,7 @@ package seal
 
 import "errors"
 
-// What [NodeKey.Open] and [OpenAnswer] return wraps exactly one of these.
+// What [NodeKey.Open], [Opener.Open] and [OpenAnswer] return wraps exactly one of these.
 var (
 	// ErrCannotOpen says that the message is well formed and none of its session
 	// keys is for a key of ours: CANNOT_OPEN of section 6. The sender should fetch
