@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/seal"
 )
 
 // linger is how long connections are read after all has come, to see what comes twice.
@@ -81,25 +82,31 @@ type message struct {
 	refused  bool // or returned
 }
 
-// A sealer seals requests to a node.
+// A sealer seals requests to a node: a [seal.Certificate], or a [seal.Sealer] of it.
 type sealer interface {
 	Seal(plaintext []byte, now time.Time) ([]byte, error)
 }
 
 // newFlow makes and seals a load's messages to users of a node, one sender for each of them. The
 // senders' and receivers' connections are still to be set.
-func (o *Options) newFlow(ctx context.Context, receivers []Account, to tipt.NodeName, key sealer, l Load) (*flow, error) {
+func (o *Options) newFlow(ctx context.Context, receivers []Account, to tipt.NodeName, key *seal.Certificate, l Load) (*flow, error) {
 	f := o.emptyFlow(receivers, l)
 	var sealed atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for _, p := range f.pairs {
 		group.Go(func() error {
+			by := sealer(key)
+			if l.Reuse {
+				reusing := key.NewSealer()
+				defer reusing.Close()
+				by = reusing
+			}
 			for n := range p.messages {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				if err := p.seal(n, to, key, l.Wait); err != nil {
+				if err := p.seal(n, to, by, l.Wait); err != nil {
 					return err
 				}
 				o.progress("sealing", int(sealed.Add(1)), l.Messages)

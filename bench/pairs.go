@@ -15,6 +15,7 @@ type Load struct {
 	Messages    int     // of all pairs together
 	Rate        float64 // messages a second of all pairs together; 0: as many as Outstanding lets through
 	Wait        bool    // FORWARD with `wait` true
+	Reuse       bool    // the messages of a pair share a session key, as section 5.2 allows one connection's
 }
 
 func (l *Load) check() error {

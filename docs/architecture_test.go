@@ -42,6 +42,7 @@ var mayImport = map[string][]string{
 	"cmd/tipt":            {".", "client", "conform", "bench", "internal/ws", "link", "seal"}, // the last three for doctor, which walks the way itself
 	"bench":               {".", "seal", "bench/internal/bare"},
 	"bench/floor":         {".", "seal", "bench/internal/bare"},
+	"bench/fill":          {".", "bench", "store", "store/sqlite", "account"},
 	"bench/internal/bare": {"."},
 }
 

@@ -33,6 +33,8 @@ type cli struct {
 	Cert   string `required:"" placeholder:"FILE" type:"path" help:"Certificate chain for NAME in PEM."`
 	Key    string `required:"" placeholder:"FILE" type:"path" help:"Its private key in PEM."`
 
+	KeepKeys bool `help:"Keep session keys that have been unwrapped, for senders who use them again."`
+
 	PeerListen string `placeholder:"ADDR" help:"Where to listen for the other node."`
 	Peer       string `placeholder:"NAME=HOST:PORT" help:"The other node, and where it listens for this one."`
 	CA         string `name:"ca" type:"path" placeholder:"FILE" help:"Root certificate of the other node's."`
@@ -72,7 +74,12 @@ func (c *cli) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.close()) }()
-	f := &floor{name: name, key: key, db: db, wake: make(chan struct{}, 1), users: make(map[string]*user)}
+	f := &floor{name: name, key: key, opener: openEach{key}, db: db, wake: make(chan struct{}, 1), users: make(map[string]*user)}
+	if c.KeepKeys {
+		opener := seal.NewOpener(key)
+		defer opener.Close()
+		f.opener = opener
+	}
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	failed := make(chan error, 3)

@@ -195,7 +195,12 @@ func (p *peer) take(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not signed", http.StatusUnauthorized)
 		return
 	}
-	o, err := p.floor.opened(body, from)
+	sender, err := tipt.ParseAddress(from)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusUnauthorized)
+		return
+	}
+	o, err := p.floor.opened(body, sender)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return

@@ -18,10 +18,11 @@ import (
 // A floor is a running one.
 type floor struct {
 	// Static.
-	name tipt.NodeName
-	key  *seal.NodeKey
-	db   *database
-	peer *peer // nil without another node
+	name   tipt.NodeName
+	key    *seal.NodeKey
+	opener opener // with key
+	db     *database
+	peer   *peer // nil without another node
 
 	wake chan struct{} // holds a value when there may be something in queue
 
@@ -191,7 +192,7 @@ func (s *session) forward(p tipt.Packet) error {
 		s.floor.peer.accept(s.user.name, append([]byte(nil), r.Sealed...), s.conn, answer)
 		return nil
 	}
-	o, err := s.floor.opened(r.Sealed, s.address())
+	o, err := s.floor.opened(r.Sealed, tipt.Address{User: tipt.UserName(s.user.name), Node: s.floor.name})
 	if err != nil {
 		return err
 	}
@@ -204,10 +205,22 @@ func (s *session) forward(p tipt.Packet) error {
 	return nil
 }
 
+// An opener opens messages, as a [seal.Opener] does, which keeps their session keys.
+type opener interface {
+	Open(sealed []byte, from tipt.Address, now time.Time) ([]byte, error)
+}
+
+// openEach is an opener that keeps none.
+type openEach struct{ *seal.NodeKey }
+
+func (o openEach) Open(sealed []byte, _ tipt.Address, now time.Time) ([]byte, error) {
+	return o.NodeKey.Open(sealed, now)
+}
+
 // opened opens a sealed message.
-func (f *floor) opened(sealed []byte, sender string) (operation, error) {
+func (f *floor) opened(sealed []byte, sender tipt.Address) (operation, error) {
 	now := time.Now()
-	plaintext, err := f.key.Open(sealed, now)
+	plaintext, err := f.opener.Open(sealed, sender, now)
 	if err != nil {
 		return operation{}, err
 	}
@@ -220,7 +233,7 @@ func (f *floor) opened(sealed []byte, sender string) (operation, error) {
 	}
 	return operation{
 		to:      f.user(r.Message.To),
-		message: message{sender: sender, id: r.Message.ID, time: now, body: r.Message.Message},
+		message: message{sender: sender.String(), id: r.Message.ID, time: now, body: r.Message.Message},
 	}, nil
 }
 

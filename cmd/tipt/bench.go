@@ -69,11 +69,12 @@ type loadFlags struct {
 	Outstanding int  `short:"k" default:"8" placeholder:"N" help:"Messages of a pair under way at once (${default})."`
 	Size        int  `default:"200" placeholder:"BYTES" help:"Size of a message (${default})."`
 	Messages    int  `default:"20000" placeholder:"N" help:"Messages of all pairs together (${default})."`
+	Reuse       bool `name:"reuse-keys" help:"One session key for all messages of a pair, rather than one for each."`
 	Wait        bool `help:"Wait for the destination's answer: FORWARD with wait true, which keeps no order."`
 }
 
 func (f loadFlags) load() bench.Load {
-	return bench.Load{Pairs: f.Pairs, Outstanding: f.Outstanding, Size: f.Size, Messages: f.Messages, Wait: f.Wait}
+	return bench.Load{Pairs: f.Pairs, Outstanding: f.Outstanding, Size: f.Size, Messages: f.Messages, Wait: f.Wait, Reuse: f.Reuse}
 }
 
 type pairsCmd struct {
