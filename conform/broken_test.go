@@ -18,7 +18,7 @@ func TestProxy(t *testing.T) {
 	o.Connect = address
 	report := run(t, o)
 	stop()
-	clean(t, report, "--admin", "--slow", "by invitation", "not closed", "no anonymous")
+	clean(t, report, "--admin", "--slow", "--peer", "by invitation", "not closed", "no anonymous")
 }
 
 // Each broken node is caught, and by the clause that it breaks.

@@ -49,12 +49,12 @@ type Clause struct {
 
 // Why a clause has no scenario.
 const (
-	inside     = "happens inside the node: nothing that a guest can see tells it"
-	takesDays  = "shows only after days"
-	needsPeer  = "needs a second node that the tested one can reach and trusts the certificate of"
-	needsLoad  = "needs a load or a fault that a guest must not cause"
-	needsStop  = "needs the node to stop, which is more than a guest may ask for"
-	statistics = "shows only in statistics of times, which a loaded machine falsifies"
+	inside        = "happens inside the node: nothing that a guest can see tells it"
+	takesDays     = "shows only after days"
+	needsOperator = "needs a node that the operator bars, or a load that a guest must not cause"
+	needsLoad     = "needs a load or a fault that a guest must not cause"
+	needsStop     = "needs the node to stop, which is more than a guest may ask for"
+	statistics    = "shows only in statistics of times, which a loaded machine falsifies"
 )
 
 // Clauses returns all clauses, in the order of the specification.

@@ -51,7 +51,7 @@ var accountClauses = []Clause{
 	{"T-4.47", Must, NodeSide, Ours, "After DELETE_ACCOUNT's response the account's connections close with 4002, and it signs nobody in.", ""},
 	{"T-4.48", Must, NodeSide, Ours, "The name of a deleted account stays taken.", ""},
 	{"T-4.49", Must, NodeSide, Ours, "Who sends to a deleted account gets NO_SUCH_USER.", ""},
-	{"T-4.50", Must, NodeSide, Ours, "Its outbox is still sent, and RETURNs to it are dropped.", needsPeer},
+	{"T-4.50", Must, NodeSide, Ours, "Its outbox is still sent, and RETURNs to it are dropped.", ""},
 	{"T-4.51", Must, NodeSide, Ours, "SET_KEY takes a certificate of at most 8,192 bytes, or nil for none; a longer `key` is TOO_LARGE.", ""},
 	{"T-4.52", Must, NodeSide, Ours, "A `key` that is not exactly one certificate without secret packets, un-armored, is MALFORMED.", ""},
 }

@@ -31,6 +31,12 @@ type Options struct {
 	Only       string         // regular expression that a clause's id or scenario's name matches as a whole; empty for all
 	Slow       bool           // also what takes minutes
 	Revision   Revision       // the form of the packets; empty for the seed's
+	// Peer is NAME=HOST:PORT, where the suite plays a second node: the tested one reaches each of PeerNames(NAME)
+	// at this address, and trusts PeerCA(Authority). Empty: what needs a second node is not tested.
+	Peer      string
+	Authority string // file of the second node's certificate authority
+
+	listener net.Listener // of the second node, where a test has it already
 	// Patience is how long a node may take for what it has to do at once; 0 is 15 s.
 	Patience time.Duration
 	Admin    string // shell command that is run with "maintenance on", "maintenance off", "invite new", "user disable NAME"
@@ -49,6 +55,7 @@ type suite struct {
 	software      string
 	registration  int64 // 0 open, 1 by invitation, 2 closed
 	key           *nodeKey
+	peer          *peerNode // nil without one
 
 	names atomic.Int64
 	left  atomic.Int64 // accounts that could not be deleted
@@ -62,7 +69,7 @@ func scenarios() []scenario {
 	return slices.Concat(
 		transportScenarios(), packetScenarios(), exchangeScenarios(), orderScenarios(), nameScenarios(), accountScenarios(),
 		deviceScenarios(), forwardScenarios(), deliverScenarios(), mailboxScenarios(), sealScenarios(), insideScenarios(), peerScenarios(),
-		operatorScenarios(), slowScenarios(), draftScenarios(),
+		operatorScenarios(), slowScenarios(), draftScenarios(), secondScenarios(), vouchScenarios(),
 	)
 }
 
@@ -75,6 +82,12 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	started := time.Now()
 	if err := s.begin(ctx); err != nil {
 		return nil, fmt.Errorf("use the node: %w", err)
+	}
+	if o.Peer != "" {
+		if s.peer, err = startPeer(ctx, o); err != nil {
+			return nil, err
+		}
+		defer s.peer.stop()
 	}
 	var chosen []scenario
 	for _, sc := range scenarios() {
@@ -92,7 +105,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		if sc.alone {
 			continue
 		}
-		if sc.slow { // beside the others: it only waits
+		if sc.slow || sc.peer { // beside the others: it only waits
 			group.Go(func() { ran[i] = s.play(ctx, sc) })
 			continue
 		}
@@ -196,6 +209,9 @@ func (s *suite) play(ctx context.Context, sc scenario) *T {
 		return t
 	case sc.slow && !s.Slow:
 		t.skipped = "takes minutes: give --slow"
+		return t
+	case sc.peer && s.peer == nil:
+		t.skipped = "needs a second node, which the suite plays: give --peer"
 		return t
 	}
 	done := make(chan struct{})

@@ -33,6 +33,7 @@ type scenario struct {
 	run     func(*T)
 	slow    bool // takes minutes
 	admin   bool // needs the operator's help
+	peer    bool // needs the second node
 	alone   bool // disturbs the others
 }
 
@@ -49,6 +50,7 @@ type T struct {
 	waited int    // how often something did not come in time
 	users  []*user
 	conns  []*conn
+	parts  []*part
 	apart  map[string]string // clauses that could not be checked here, and why
 
 	mu       sync.Mutex // guards the following fields
@@ -150,8 +152,12 @@ func (t *T) greeted() *conn {
 	return c
 }
 
-// close ends what the scenario left open and deletes its accounts.
+// close ends what the scenario left open.
 func (t *T) close() {
+	for _, s := range t.parts {
+		s.strike()
+	}
+	t.parts = nil
 	for _, c := range t.conns {
 		c.hang()
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/tipt/tipt-go/conform"
 )
@@ -20,6 +21,8 @@ type conformCmd struct {
 	Slow       bool     `help:"Also what takes minutes."`
 	Revision   string   `enum:"seed,draft" default:"seed" help:"The form of the packets: the protocol as first published, or that of its later drafts (${default})."`
 	Admin      string   `placeholder:"CMD" help:"Shell command that does what the operator must: it is run with \"maintenance on\", \"maintenance off\", \"invite new\", \"user disable NAME\" or \"user enable NAME\" behind it."`
+	Peer       string   `placeholder:"NAME=HOST:PORT" help:"Play a second node there, under names below NAME. The node must reach them at this address."`
+	PeerCA     string   `name:"peer-ca" placeholder:"FILE" type:"path" help:"Certificate authority of the second node, which the node must trust; the file is made where missing."`
 	Format     string   `enum:"text,json,junit" default:"text" help:"Form of the report: text, json or junit (${default})."`
 }
 
@@ -31,6 +34,11 @@ clauses are in docs/conformance.md.
 Example, with a node of tiptd on this machine:
   tipt conform wss://node.example/ws --ca ca.pem --connect 127.0.0.1:7443 \
       --admin 'f() { tiptd "$@" --data /var/lib/tipt; }; f'
+
+What concerns a second node is tested with --peer, where it plays that node itself. Without a URL
+it prints what tiptd has to be started with for that, and makes the file of --peer-ca:
+  tipt conform --peer second.example=127.0.0.1:7444 --peer-ca second.pem
+  tipt conform --peer second.example=127.0.0.1:7444 --peer-ca second.pem wss://node.example/ws
 
 With --client it plays a node on this machine, now a good one, now one that misbehaves, and starts
 CMD for each scenario anew, with these variables:
@@ -61,6 +69,8 @@ func (c *conformCmd) Run(ctx context.Context, i *invocation) error {
 		report, err = conform.RunClient(ctx, conform.ClientOptions{Command: c.Command, Only: c.Only, Slow: c.Slow})
 	case !c.Client && c.URL != "" && c.Command == "":
 		report, err = c.runNode(ctx, i)
+	case !c.Client && c.URL == "" && c.PeerCA != "":
+		return c.preparePeer(i)
 	default:
 		return usage("give the URL of a node, or --client and --run CMD")
 	}
@@ -80,10 +90,26 @@ func (c *conformCmd) Run(ctx context.Context, i *invocation) error {
 	return nil
 }
 
+// preparePeer makes the second node's authority and prints how a node of tiptd is told of it.
+func (c *conformCmd) preparePeer(i *invocation) error {
+	base, address, _ := strings.Cut(c.Peer, "=")
+	if base == "" || address == "" {
+		return usage("--peer: %q is no NAME=HOST:PORT", c.Peer)
+	}
+	if _, err := conform.PeerCA(c.PeerCA); err != nil {
+		return err
+	}
+	fmt.Fprintf(i.out, "--root-ca %s\n", c.PeerCA)
+	for _, name := range conform.PeerNames(base) {
+		fmt.Fprintf(i.out, "--resolve %s=%s\n", name, address)
+	}
+	return nil
+}
+
 func (c *conformCmd) runNode(ctx context.Context, i *invocation) (*conform.Report, error) {
 	options := conform.Options{
 		URL: c.URL, Connect: i.flags.Connect, UserPrefix: c.UserPrefix, Invites: c.Invite, Only: c.Only, Slow: c.Slow, Admin: c.Admin,
-		Revision: conform.Revision(c.Revision),
+		Revision: conform.Revision(c.Revision), Peer: c.Peer, Authority: c.PeerCA,
 	}
 	if i.flags.CA != "" {
 		pem, err := os.ReadFile(i.flags.CA)

@@ -9,7 +9,9 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"net"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -51,6 +53,25 @@ func conformTest(t *testing.T, tipt string, d *tipttest.Daemon, p *tipttest.Proc
 	return out.Bytes(), cmd.ProcessState.ExitCode()
 }
 
+// secondNode returns the flags of `tipt conform` for a second node, and those that it says a node has
+// to be started with.
+func secondNode(t *testing.T, tipt string) (flags, served []string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flags = []string{"--peer", "second.example=" + listener.Addr().String(), "--peer-ca", filepath.Join(t.TempDir(), "second.pem")}
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), tipt, append([]string{"conform"}, flags...)...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return flags, strings.Fields(string(out))
+}
+
 // A node as `tiptd serve` starts it passes, however it registers and whomever it lets in.
 func TestConformance(t *testing.T) {
 	dir := t.TempDir()
@@ -62,24 +83,28 @@ func TestConformance(t *testing.T) {
 		}
 		programs[name] = path
 	}
+	peer, peerFlags := secondNode(t, programs["tipt"])
 	for _, tt := range []struct {
 		name  string
 		flags []string
 		// untested are reasons that this node leaves.
 		untested []string
 	}{
-		{"open", []string{"--registration", "open"}, []string{"--slow", "by invitation", "not closed", "no anonymous"}},
-		{"limits", []string{"--registration", "open", "--limits", "on"}, []string{"--slow", "by invitation", "not closed", "no anonymous"}},
-		{"invite", []string{"--registration", "invite", "--anonymous"}, []string{"--slow", "not closed"}},
-		{"draft", []string{"--registration", "open"}, []string{"--slow", "by invitation", "not closed", "no anonymous", "--revision"}},
-		{"closed", nil, []string{"--slow", "by invitation", "registration is closed"}},
+		{"open", append([]string{"--registration", "open"}, peerFlags...), []string{"--slow", "by invitation", "not closed", "no anonymous"}},
+		{"limits", []string{"--registration", "open", "--limits", "on"}, []string{"--slow", "--peer", "by invitation", "not closed", "no anonymous"}},
+		{"invite", []string{"--registration", "invite", "--anonymous"}, []string{"--slow", "--peer", "not closed"}},
+		{"draft", []string{"--registration", "open"}, []string{"--slow", "--peer", "by invitation", "not closed", "no anonymous", "--revision"}},
+		{"closed", nil, []string{"--slow", "--peer", "by invitation", "registration is closed"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			d := tipttest.NewDaemon(t, programs["tiptd"], tt.flags...)
 			p := d.Start(t)
 			args := []string{"--format", "json"}
-			if tt.name == "draft" {
+			switch tt.name {
+			case "open":
+				args = append(args, peer...)
+			case "draft":
 				args = append(args, "--revision", "draft")
 			}
 			out, status := conformTest(t, programs["tipt"], d, p, args...)

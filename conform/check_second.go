@@ -1,0 +1,305 @@
+package conform
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"time"
+)
+
+func secondScenarios() []scenario {
+	return []scenario{
+		{name: "second-order", clauses: []string{"T-3.17", "T-3.18", "T-3.19", "T-4.67"}, run: checkSecondOrder, peer: true},
+		{name: "second-deleted", clauses: []string{"T-4.50"}, run: checkSecondDeleted, peer: true},
+		{name: "second-answers", clauses: []string{"T-4.68", "T-5.42", "T-5.44"}, run: checkSecondAnswers, peer: true},
+		{name: "second-returns", clauses: []string{"T-4.95", "T-4.96", "T-5.42"}, run: checkSecondReturns, peer: true},
+		{name: "second-retries", clauses: []string{"T-4.61", "T-5.42"}, run: checkSecondRetries, peer: true},
+		{name: "second-keys", clauses: []string{"T-4.70", "T-4.73"}, run: checkSecondKeys, peer: true},
+		{name: "second-certificates", clauses: []string{"T-5.44"}, run: checkSecondCertificates, peer: true},
+	}
+}
+
+func checkSecondOrder(t *T) {
+	a, b := t.member(), t.member()
+	s := t.part(a, faceOrder)
+	t.on("T-3.17")
+	a.wantOK(a.exchange(reqForward, append(s.forward(false, "a1"), "ref", bin("0123456789abcdef"))))
+	a.wantOK(a.exchange(reqForward, s.forward(false, "a2")))
+	first := s.want("a1")
+	t.on("T-3.18")
+	b.wantOK(b.exchange(reqForward, s.forward(false, "b1")))
+	s.want("b1").answer <- delivered
+	t.on("T-3.19")
+	id := a.ask(reqForward, s.forward(true, "a at once"))
+	s.want("a at once").answer <- delivered
+	a.want(a.response(id), "FORWARD with wait true while another is on its way", ok)
+	t.on("T-3.17")
+	t.check(a, !s.has("a2"), "a2 only after a1 was answered", "a2 before")
+	t.on("T-4.67")
+	p := a.exchange(reqForward, append(s.forward(false, "a1 again"), "ref", bin("0123456789abcdef")))
+	a.want(p, "FORWARD with the ref and destination of one that is still held", ok)
+	a.wantOK(a.exchange(reqForward, s.forward(false, "a3")))
+	t.on("T-3.17")
+	first.answer <- delivered
+	s.want("a2").answer <- delivered
+	t.on("T-4.67")
+	next := s.arrival(t.s.patience, func(*post) bool { return true })
+	if next == nil || !bytes.Equal(next.body, s.message("a3")) {
+		t.fatal(a, "one message of one ref, and then the next", fmt.Sprintf("%q", s.texts()))
+	}
+	next.answer <- delivered
+	a.quiet("no RETURN of what was delivered")
+}
+
+func checkSecondDeleted(t *T) {
+	a := t.member()
+	s := t.part(a, faceOrder)
+	t.on("T-4.50")
+	a.wantOK(a.exchange(reqForward, s.forward(false, "first")))
+	a.wantOK(a.exchange(reqForward, s.forward(false, "second")))
+	first := s.want("first")
+	a.want(a.exchange(reqDeleteAccount, fields{"pass", a.user.pass}), "DELETE_ACCOUNT", ok)
+	a.user.gone = true
+	first.answer <- answered200(typeAnswer, fields{"err", fields{"code", errNoSuchUser}}.pack())
+	s.want("second").answer <- delivered
+}
+
+// respondsWith has the second node answer a FORWARD with `wait` true, and returns the response and how
+// long it took.
+func (s *part) respondsWith(c *conn, text string, r response) (*packet, time.Duration) {
+	start := time.Now()
+	id := c.ask(reqForward, s.forward(true, text))
+	s.want(text).answer <- r
+	return c.response(id), time.Since(start)
+}
+
+func checkSecondAnswers(t *T) {
+	c, patient := t.member(), t.member()
+	s := t.part(c, faceStatus)
+	// One that is never answered, while the others are.
+	start := time.Now()
+	never := patient.ask(reqForward, s.forward(true, "never"))
+	s.want("never")
+	t.on("T-5.42")
+	refusal := fields{"err", fields{"code", errMailboxFull, "msg", "full", "wait", 5}}.pack()
+	long := append(fields{"err", fields{"code", errNoSuchUser}}.pack(), make([]byte, 2_000_000)...)
+	for _, tt := range []struct {
+		what string
+		r    response
+	}{
+		{"no error", delivered},
+		{"an error", answered200(typeAnswer, refusal)},
+		{"sealed bytes", answered200(typeSealed, randomBytes(8284))},
+		{"no bytes", answered200(typeSealed, nil)},
+		{"2,000,000 bytes", answered200(typeSealed, long[:2_000_000])},
+	} {
+		p, _ := s.respondsWith(c, tt.what, tt.r)
+		if c.want(p, "a 200 with "+tt.what, ok) && !bytes.Equal(p.body.get("resp").bytes(), tt.r.body) {
+			t.wrong(c, "resp as the second node answered, "+tt.what, fmt.Sprintf("%d other bytes", len(p.body.get("resp").bytes())))
+		}
+	}
+	for _, tt := range []struct {
+		clause, what string
+		r            response
+		want         int
+	}{
+		{"T-5.42", "a 200 of type text/html", answered200("text/html", refusal), errNodeTimeout},
+		{"T-5.44", "a 200 with 2,000,001 bytes", answered200(typeSealed, long[:2_000_001]), errNodeTimeout},
+		{"T-5.42", "status 500", status(500), errNodeTimeout},
+		{"T-5.42", "status 502", status(502), errNodeTimeout},
+		{"T-5.42", "status 504", status(504), errNodeTimeout},
+		{"T-5.42", "the end of the connection", response{cut: true}, errNodeTimeout},
+		{"T-5.42", "status 400", status(400), errNodeRefused},
+		{"T-5.42", "status 401", status(401), errNodeRefused},
+		{"T-5.42", "status 403", status(403), errNodeRefused},
+		{"T-5.42", "status 404", status(404), errNodeRefused},
+		{"T-5.42", "status 413", status(413), errNodeRefused},
+		{"T-5.44", "a redirection", status(307, "Location", "https://"+s.face.name+"/elsewhere"), errNodeRefused},
+		{"T-5.44", "a redirection that changes the method", status(303, "Location", "/elsewhere"), errNodeRefused},
+		{"T-5.42", "status 429", status(429, "Retry-After", "1"), errNodeUnreachable},
+		{"T-5.42", "status 503", status(503, "Retry-After", "1"), errNodeUnreachable},
+	} {
+		t.on(tt.clause)
+		p, _ := s.respondsWith(c, tt.what, tt.r)
+		c.want(p, "FORWARD with wait true that was answered with "+tt.what, tt.want)
+		if tt.want == errNodeUnreachable {
+			t.check(c, p.wait() > 0 || c.drafts, "NODE_UNREACHABLE with wait after "+tt.what, "none")
+		}
+	}
+	t.on("T-5.44")
+	for _, one := range s.seen() {
+		t.check(c, strings.HasSuffix(one.host, s.face.name), "no redirection followed", one.host)
+	}
+	t.on("T-4.68")
+	patient.await(31*time.Second-time.Since(start), func() bool { return len(patient.arrived) > 0 || patient.end != nil })
+	p := patient.response(never)
+	patient.want(p, "FORWARD with wait true to a node that does not answer", errNodeTimeout)
+	if took := time.Since(start); took > 32*time.Second {
+		t.wrong(patient, "a response within 30 s", took.String())
+	}
+}
+
+// seen are all messages that have come.
+func (s *part) seen() []*post {
+	s.node.mu.Lock()
+	defer s.node.mu.Unlock()
+	return append([]*post(nil), s.posts...)
+}
+
+func checkSecondReturns(t *T) {
+	c := t.member()
+	s := t.part(c, faceStatus)
+	answer := func(n int) []byte {
+		rest := n - len(fields{"body", fields{"k", make(bin, 300)}}.pack()) + 300
+		return fields{"body", fields{"k", make(bin, rest)}}.pack()
+	}
+	for _, tt := range []struct {
+		clause, what string
+		r            response
+		resp         bool
+	}{
+		{"T-4.95", "an error", answered200(typeAnswer, fields{"err", fields{"code", errNoSuchUser}}.pack()), true},
+		{"T-4.95", "a body that is a map", answered200(typeAnswer, answer(400)), true},
+		{"T-4.96", "4,096 bytes", answered200(typeAnswer, answer(4096)), true},
+		{"T-4.96", "4,097 bytes", answered200(typeAnswer, answer(4097)), false},
+		{"T-5.42", "status 400", status(400), false},
+		{"T-5.42", "status 403", status(403), false},
+		{"T-5.42", "status 404", status(404), false},
+		{"T-5.42", "status 413", status(413), false},
+	} {
+		t.clause = ""
+		ref := randomBytes(16)
+		c.wantOK(c.exchange(reqForward, append(s.forward(false, tt.what), "ref", ref)))
+		s.want(tt.what).answer <- tt.r
+		t.on(tt.clause)
+		p := c.deliverAnswered()
+		if p.reqt != reqReturn || !bytes.Equal(p.body.get("ref").bytes(), ref) {
+			t.fatal(c, "a RETURN after "+tt.what, p.String())
+		}
+		t.check(c, p.body.get("node").str() == s.face.name, "node "+s.face.name, p.body.get("node").str())
+		if tt.resp {
+			t.check(c, bytes.Equal(p.body.get("resp").bytes(), tt.r.body), "resp as the second node answered, "+tt.what, fmt.Sprintf("% x", p.body.get("resp").bytes()))
+		} else {
+			t.check(c, p.body.get("code").num() == errNodeRefused, "code NODE_REFUSED after "+tt.what, fmt.Sprint(p.body.get("code").num()))
+		}
+	}
+	t.on("T-5.42")
+	c.wantOK(c.exchange(reqForward, s.forward(false, "delivered")))
+	s.want("delivered").answer <- answered200(typeAnswer, fields{}.pack())
+	c.nothingBefore("no RETURN for a map with neither err nor body")
+}
+
+// retryPatience is how long a node may take to try all again; it chooses its pauses itself.
+const retryPatience = 40 * time.Second
+
+// A retry is a message that is not delivered at the first attempt.
+type retry struct {
+	what     string
+	first    response
+	then     response
+	code     int // of the RETURN, ok for none
+	c        *conn
+	attempts []*post
+}
+
+func checkSecondRetries(t *T) {
+	all := []*retry{
+		{what: "status 500, then delivered", first: status(500), then: delivered, code: ok},
+		{what: "status 503, then refused", first: status(503, "Retry-After", "1"), then: status(403), code: errNodeRefused},
+		{what: "a 200 of type text/html, then refused", first: answered200("text/html", []byte("<p>")), then: status(403), code: errNodeTimeout},
+		{what: "the end of the connection, then delivered", first: response{cut: true}, then: delivered, code: ok},
+		{what: "a redirection, then delivered", first: status(302, "Location", "/elsewhere"), then: delivered, code: ok},
+	}
+	s := t.part(t.member(), faceRetry)
+	byBody := make(map[string]*retry)
+	for _, r := range all {
+		r.c = t.member()
+		t.on("T-4.61")
+		r.c.wantOK(r.c.exchange(reqForward, s.forward(false, r.what)))
+		byBody[string(s.message(r.what))] = r
+	}
+	end := time.Now().Add(retryPatience)
+	for range 2 * len(all) {
+		one := s.arrival(time.Until(end), func(*post) bool { return true })
+		if one == nil {
+			break
+		}
+		r := byBody[string(one.body)]
+		if r == nil || len(r.attempts) == 2 {
+			t.fatal(nil, "two attempts for each message", fmt.Sprintf("%q", s.texts()))
+		}
+		r.attempts = append(r.attempts, one)
+		if len(r.attempts) == 1 {
+			one.answer <- r.first
+		} else {
+			one.answer <- r.then
+		}
+	}
+	tried := 0
+	for _, r := range all {
+		if len(r.attempts) < 2 {
+			r.c.quiet("no RETURN yet after " + r.what)
+			continue
+		}
+		tried++
+		t.on("T-5.42")
+		t.check(r.c, r.attempts[0].header.Get("Signature") != r.attempts[1].header.Get("Signature"), "a signature of its own for each attempt", "the same")
+		if r.code == ok {
+			r.c.nothingBefore("no RETURN of what was delivered at the second attempt")
+			continue
+		}
+		p := r.c.deliverAnswered()
+		t.check(r.c, p.reqt == reqReturn && p.body.get("code").num() == int64(r.code), "code "+errorName(r.code)+" after "+r.what, fmt.Sprintf("%v, code %d", p, p.body.get("code").num()))
+	}
+	if tried == 0 {
+		t.skip(fmt.Sprintf("the node did not try again within %v, which it need not", retryPatience))
+	}
+}
+
+func checkSecondKeys(t *T) {
+	c := t.member()
+	s := t.part(c, faceKey)
+	large := t.part(c, faceLarge)
+	t.on("T-4.73")
+	s.set(func(f *face) { f.key = []byte("no certificate") })
+	c.try(reqGetNodeKey, fields{"node", s.face.name, "new", true}, "what serves no certificate", errNodeRefused)
+	large.set(func(f *face) { f.key = bytes.Repeat(f.key, 1+8192/len(f.key)) })
+	c.try(reqGetNodeKey, fields{"node", large.face.name, "new", true}, "what serves more than 8,192 bytes", errNodeRefused)
+	good := t.part(c, faceOrder)
+	t.on("T-4.70")
+	p := c.try(reqGetNodeKey, fields{"node", good.face.name}, "another node", ok)
+	t.check(c, bytes.Equal(p.body.get("key").bytes(), good.face.key), "the certificate that the other node serves", "another one")
+}
+
+func checkSecondCertificates(t *T) {
+	c := t.member()
+	s := t.part(c, faceTLS)
+	theirs, err := newAuthority()
+	if err != nil {
+		t.fatal(nil, "an authority", err.Error())
+	}
+	good := s.face.certificate
+	t.on("T-5.44")
+	for _, tt := range []struct {
+		what  string
+		by    *authority
+		name  string
+		until time.Duration
+	}{
+		{"of an unknown authority", theirs, s.face.name, time.Hour},
+		{"that has expired", s.node.authority, s.face.name, -time.Hour},
+		{"for another name", s.node.authority, "other." + s.face.name, time.Hour},
+	} {
+		certificate, err := tt.by.issue(tt.name, tt.until)
+		if err != nil {
+			t.fatal(nil, "a certificate", err.Error())
+		}
+		s.set(func(f *face) { f.certificate = certificate })
+		id := c.ask(reqForward, s.forward(true, tt.what))
+		c.want(c.response(id), "FORWARD to a node with a certificate "+tt.what, errNodeUnreachable)
+		t.check(c, !s.has(tt.what), "nothing sent to a node with a certificate "+tt.what, "the message")
+	}
+	s.set(func(f *face) { f.certificate = good })
+	p, _ := s.respondsWith(c, "good again", delivered)
+	c.want(p, "FORWARD to the node with its certificate again", ok)
+}

@@ -1,0 +1,278 @@
+package conform
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The second node, which the suite plays. It has several names, so that what one scenario does to
+// the tested node's picture of a name does not touch the others.
+const (
+	faceOrder  = "order"
+	faceStatus = "status"
+	faceRetry  = "retry"
+	faceVouch  = "vouch"
+	faceKey    = "key"
+	faceLarge  = "large"
+	faceTLS    = "tls"
+)
+
+var faces = []string{faceOrder, faceStatus, faceRetry, faceVouch, faceKey, faceLarge, faceTLS}
+
+// PeerNames are the names of the second node that the suite plays, below the one that
+// [Options].Peer gives it.
+func PeerNames(base string) []string {
+	names := make([]string, len(faces))
+	for i, f := range faces {
+		names[i] = f + "." + base
+	}
+	return names
+}
+
+// PeerCA returns the certificate, in PEM, that the tested node has to trust in order to reach the
+// second node. It is in file together with its key; a file that does not exist is made.
+func PeerCA(file string) ([]byte, error) {
+	a, err := peerAuthority(file)
+	if err != nil {
+		return nil, err
+	}
+	return a.pem(), nil
+}
+
+func peerAuthority(file string) (*authority, error) {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		a, err := newAuthority()
+		if err != nil {
+			return nil, err
+		}
+		return a, a.save(file)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the peer's authority: %w", err)
+	}
+	pair, err := tls.X509KeyPair(b, b)
+	if err != nil {
+		return nil, fmt.Errorf("read the peer's authority in %s: %w", file, err)
+	}
+	key, is := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !is || time.Now().After(pair.Leaf.NotAfter) {
+		return nil, fmt.Errorf("%s is of no use any more: delete it, and have the node trust the next one", file)
+	}
+	return &authority{certificate: pair.Leaf, key: key}, nil
+}
+
+func (a *authority) save(file string) error {
+	key, err := x509.MarshalPKCS8PrivateKey(a.key)
+	if err != nil {
+		return fmt.Errorf("encode the authority's key: %w", err)
+	}
+	b := append(a.pem(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})...)
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		return fmt.Errorf("keep the peer's authority: %w", err)
+	}
+	return nil
+}
+
+// A peerNode is the second node while a run lasts.
+type peerNode struct {
+	// Static after construction.
+	base      string
+	authority *authority
+	faces     map[string]*face // by name
+	server    *http.Server
+	served    chan struct{} // closed when the server has ended
+
+	mu      sync.Mutex // guards the following fields, and those of faces and parts
+	parts   map[string]*part
+	changed chan struct{} // closed and made anew at each change
+}
+
+// A face is the second node under one of its names.
+type face struct {
+	name        string
+	certificate *tls.Certificate
+	signer      *signer
+	key         []byte // what /api/public_key serves
+	fetches     int    // of it
+}
+
+// A part is what a scenario has the second node do. What it sends there begins with a tag, by
+// which its messages are told from those of others.
+type part struct {
+	t     *T
+	node  *peerNode
+	face  *face
+	tag   string
+	posts []*post // that have come
+}
+
+// A post is a message that the tested node hands over, and waits for an answer to.
+type post struct {
+	header http.Header
+	host   string
+	body   []byte
+	came   time.Time
+	answer chan response
+	taken  bool // by a scenario
+}
+
+type response struct {
+	status int
+	header http.Header
+	body   []byte
+	cut    bool // end the connection in place of an answer
+}
+
+// startPeer starts the second node.
+func startPeer(ctx context.Context, o Options) (*peerNode, error) {
+	base, address, is := strings.Cut(o.Peer, "=")
+	if !is || !isNodeName(base) {
+		return nil, fmt.Errorf("%q is no NAME=HOST:PORT", o.Peer)
+	}
+	a, err := peerAuthority(o.Authority)
+	if err != nil {
+		return nil, err
+	}
+	p := &peerNode{
+		base: base, authority: a, faces: make(map[string]*face), served: make(chan struct{}),
+		parts: make(map[string]*part), changed: make(chan struct{}),
+	}
+	for _, name := range PeerNames(base) {
+		f := &face{name: name}
+		if f.certificate, err = a.issue(name, time.Hour); err != nil {
+			return nil, err
+		}
+		if f.signer, err = newSigner(name); err != nil {
+			return nil, err
+		}
+		if f.key, err = f.signer.certificate(); err != nil {
+			return nil, err
+		}
+		p.faces[name] = f
+	}
+	listener := o.listener
+	if listener == nil {
+		if listener, err = new(net.ListenConfig).Listen(ctx, "tcp", address); err != nil {
+			return nil, fmt.Errorf("listen as the second node: %w", err)
+		}
+	}
+	p.server = &http.Server{
+		Handler: http.HandlerFunc(p.serve), ReadHeaderTimeout: dialTime, ErrorLog: log.New(io.Discard, "", 0),
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/1.1 alone, a connection for each request
+		TLSConfig: &tls.Config{
+			MinVersion: tls.VersionTLS12,
+			GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				if f := p.faces[hello.ServerName]; f != nil {
+					return f.certificate, nil
+				}
+				return nil, fmt.Errorf("no node is called %q", hello.ServerName)
+			},
+		},
+	}
+	p.server.SetKeepAlivesEnabled(false) // so that each certificate is seen
+	go func() {
+		defer close(p.served)
+		_ = p.server.ServeTLS(listener, "", "") // whose error is that it was closed
+	}()
+	return p, nil
+}
+
+func (p *peerNode) stop() {
+	p.mu.Lock()
+	for _, s := range p.parts {
+		s.strikeLocked()
+	}
+	p.mu.Unlock()
+	_ = p.server.Close() // whose connections nobody needs any more
+	<-p.served
+}
+
+// signal tells who waits that something has changed. The caller holds mu.
+func (p *peerNode) signal() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// maxPost is how much of a message is read.
+const maxPost = 3_000_000
+
+func (p *peerNode) serve(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	f := p.faces[r.TLS.ServerName]
+	if r.Method == http.MethodGet && r.URL.Path == "/api/public_key" {
+		f.fetches++
+		key := f.key
+		p.signal()
+		p.mu.Unlock()
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = w.Write(key) // the tested node says when it fails
+		return
+	}
+	p.mu.Unlock()
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxPost))
+	if err != nil {
+		return // so will the tested node
+	}
+	one := &post{header: r.Header, host: r.Host, body: body, came: time.Now(), answer: make(chan response, 1)}
+	if r.URL.Path != "/api/forward" || r.Method != http.MethodPost {
+		one.host = r.Method + " " + r.URL.Path
+	}
+	p.mu.Lock()
+	s := p.parts[tagOf(body)]
+	if s != nil && s.face == f {
+		s.posts = append(s.posts, one)
+		p.signal()
+	} else {
+		one.answer <- delivered // of a scenario that has ended
+	}
+	p.mu.Unlock()
+	select {
+	case a := <-one.answer:
+		if a.cut {
+			panic(http.ErrAbortHandler)
+		}
+		for name, values := range a.header {
+			w.Header()[name] = values
+		}
+		w.WriteHeader(a.status)
+		_, _ = w.Write(a.body) // likewise
+	case <-r.Context().Done():
+	}
+}
+
+// answered is a response with status 200 and a type.
+func answered200(kind string, body []byte) response {
+	return response{status: http.StatusOK, header: http.Header{"Content-Type": {kind}}, body: body}
+}
+
+const (
+	typeAnswer = "application/msgpack"
+	typeSealed = "application/octet-stream"
+)
+
+var delivered = answered200(typeAnswer, fields{"body", nil}.pack())
+
+// status is a response with no more than a status, and headers.
+func status(code int, headers ...string) response {
+	h := http.Header{}
+	for i := 0; i < len(headers); i += 2 {
+		h.Add(headers[i], headers[i+1])
+	}
+	return response{status: code, header: h}
+}
