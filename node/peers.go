@@ -53,9 +53,10 @@ func (n *Node) sender(ctx context.Context, user store.UserID) (tipt.Address, err
 	return tipt.Address{User: u.Name, Node: n.config.Name}, err
 }
 
-// serveForward lets other nodes in while this one takes connections.
+// serveForward lets other nodes in while this one takes connections. They get the key at any
+// time: they need it to seal what waits for this node, and for what this node still forwards.
 func (n *Node) serveForward(w http.ResponseWriter, r *http.Request) {
-	if _, away := n.goingAway(); away {
+	if _, away := n.goingAway(); away && r.Method == http.MethodPost {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter()))
 		http.Error(w, string(statusMaintenance), http.StatusServiceUnavailable)
 		return

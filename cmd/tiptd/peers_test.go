@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/tipttest"
@@ -267,6 +269,29 @@ func TestHangup(t *testing.T) {
 	write(t, allow, "near.example\n")
 	hangUp("read again")
 	barred("not allowed", true)
+}
+
+// What is for a node in maintenance waits for its end. Its key is to be had.
+func TestForwardToMaintenance(t *testing.T) {
+	n := newNodes(t)
+	n.q = n.far.Start(t)
+	n.bob()
+	admin(t, n.far, "maintenance", "on")
+	if _, err := n.ada.ask(t.Context(), tipt.RequestGetNodeKey, tipt.GetNodeKeyRequest{Node: "far.example"}.Append(nil)); err != nil {
+		t.Errorf("its key: %v", err)
+	}
+	var refused *tipt.Error
+	if err := n.write("now", true); !errors.As(err, &refused) || refused.Code != tipt.ErrNodeUnreachable || refused.Wait < time.Second {
+		t.Errorf("a message that cannot wait: %v", err)
+	}
+	n.leave("later")
+	n.wantList("it waits", "far.example  1 ", "  in ", "far.example answered 503: \"maintenance\"")
+	admin(t, n.far, "maintenance", "off")
+	n.bob()
+	admin(t, n.here, "queue", "retry", "far.example")
+	if got := n.next(); got != "later" {
+		t.Errorf("delivered %q", got)
+	}
 }
 
 func TestKeyCommands(t *testing.T) {
