@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/tipt/tipt-go/internal/tipttest"
+	"github.com/tipt/tipt-go/node"
 )
 
 // A defect makes a good node a broken one: a proxy between it and the suite that changes what
@@ -34,6 +35,10 @@ type defect struct {
 	keep  bool                               // the client's connection outlives the node's
 	// The oldest and the newest TLS, where not those of the node.
 	oldest, newest uint16
+
+	own    func(*node.Config)  // the node is one of its own, configured so and with an operator
+	second bool                // it is one that reaches the second node
+	hand   func(*http.Request) // what it hands over to the second node
 }
 
 // A page is an HTTP response.

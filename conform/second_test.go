@@ -1,51 +1,173 @@
 package conform
 
 import (
+	"context"
+	"crypto/tls"
 	"crypto/x509"
+	"io"
+	"log"
 	"net"
+	"net/http"
+	"net/http/httputil"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/tipttest"
 	"github.com/tipt/tipt-go/node"
 )
 
+const secondBase = "second.example"
+
 // withSecond starts a node that reaches the second node that the suite plays, and returns how
-// the suite reaches both.
-func withSecond(t *testing.T) (*tipttest.Node, func() Options) {
+// the suite reaches both. hand, unless it is nil, changes what the node hands over.
+func withSecond(t *testing.T, hand func(*http.Request)) (*tipttest.Node, Options) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "authority.pem")
-	root, err := PeerCA(file)
+	a, err := peerAuthority(file)
 	if err != nil {
 		t.Fatal(err)
 	}
+	roots := x509.NewCertPool()
+	roots.AddCert(a.certificate)
+	address := listener.Addr().String()
+	if hand != nil {
+		address = between(t, a, roots, address, hand)
+	}
 	n := tipttest.Start(t, func(c *node.Config) {
-		c.Roots = x509.NewCertPool()
-		c.Roots.AppendCertsFromPEM(root)
-		c.Resolve = make(map[tipt.NodeName]string)
-		for _, name := range PeerNames("second.example") {
-			c.Resolve[tipt.NodeName(name)] = listener.Addr().String()
+		c.Roots, c.Resolve = roots, make(map[tipt.NodeName]string)
+		for _, name := range PeerNames(secondBase) {
+			c.Resolve[tipt.NodeName(name)] = address
 		}
 	})
-	return n, func() Options {
-		o := options(n)
-		o.Peer, o.Authority, o.listener = "second.example="+listener.Addr().String(), file, listener
-		return o
+	o := options(n)
+	o.Peer, o.Authority, o.listener = secondBase+"="+listener.Addr().String(), file, listener
+	return n, o
+}
+
+// between is what stands between the two nodes, at the address that it returns.
+func between(t *testing.T, a *authority, roots *x509.CertPool, second string, hand func(*http.Request)) (address string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
+	transport := &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, second)
+		},
+	}
+	quiet := log.New(io.Discard, "", 0)
+	server := &http.Server{
+		ErrorLog: quiet, ReadHeaderTimeout: dialTime,
+		TLSConfig: &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return a.issue(hello.ServerName, time.Hour)
+		}},
+		Handler: &httputil.ReverseProxy{Transport: transport, ErrorLog: quiet, Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "https", r.In.Host, r.In.Host
+			hand(r.Out)
+		}},
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.ServeTLS(listener, "", "") // whose error is that it was closed
+	}()
+	t.Cleanup(func() {
+		_ = server.Close() // likewise
+		<-served
+	})
+	return listener.Addr().String()
 }
 
 // The node of this project passes as one of two.
 func TestNodeOfTwo(t *testing.T) {
-	_, options := withSecond(t)
-	report := run(t, options())
+	_, o := withSecond(t, func(*http.Request) {})
+	report := run(t, o)
 	clean(t, report, "--admin", "--slow", "by invitation", "not closed", "no anonymous")
-	if passed := report.Count(Passed); passed < 205 {
+	if passed := report.Count(Passed); passed < 210 {
 		t.Errorf("only %d clauses were tested", passed)
 	}
-	t.Log(report.Took)
 }
+
+// A node that does not reach the second one is told so, and passes nothing that needs it.
+func TestUnreachedSecond(t *testing.T) {
+	n := tipttest.Start(t)
+	o := options(n)
+	o.Peer, o.Authority = secondBase+"=127.0.0.1:0", filepath.Join(t.TempDir(), "authority.pem")
+	o.Only, o.Patience = "second-.*|vouch.*", time.Second
+	report := run(t, o)
+	clean(t, report, "does not reach")
+	if passed := report.Count(Passed); passed != len(always) {
+		t.Errorf("%d clauses passed, want only the %d of all packets", passed, len(always))
+	}
+}
+
+// handed changes messages on their way from the node to the second one.
+func handed(clause, name string, hand func(*http.Request)) defect {
+	return defect{clause: clause, name: name, second: true, hand: hand}
+}
+
+// loses is a node that takes a FORWARD with that text, and does nothing with it.
+func loses(clause, text string, code int) defect {
+	return defect{clause: clause, name: "loses " + text, second: true, ask: func(b *bent, f fields) []raw {
+		if msg, _ := f.part("body").get("msg").(raw); number(f, "reqt") == reqForward && strings.HasSuffix(string(msg), text) {
+			return b.fail(f, code)
+		}
+		return nil
+	}}
+}
+
+// of2 is a defect of a node that reaches the second one.
+func (d defect) of2() defect {
+	d.second = true
+	return d
+}
+
+var secondDefects = []defect{
+	loses("T-3.18", "b1", ok),
+	loses("T-3.19", "a at once", errNodeTimeout),
+	loses("T-4.50", "second", ok),
+	{clause: "T-4.67", name: "minds no ref", second: true, ask: func(_ *bent, f fields) []raw {
+		if body := f.part("body"); number(f, "reqt") == reqForward && body.get("ref") != nil {
+			return []raw{f.with("body", body.without("ref")).pack()}
+		}
+		return nil
+	}},
+	swap("T-4.73", reqGetNodeKey, errNodeRefused, errNodeUnreachable).of2(),
+	delivering("T-4.96", "a long resp", func(f fields) fields {
+		if f.get("code") == nil {
+			return f
+		}
+		return f.without("code").with("resp", make(bin, 4097))
+	}).of2(),
+	handed("T-5.35", "vouches for nobody", func(r *http.Request) { r.Header.Del("Tipt-From") }),
+	handed("T-5.35", "another spelling", func(r *http.Request) {
+		r.Header.Set("Tipt-From", strings.ReplaceAll(r.Header.Get("Tipt-From"), "%C3%BC", "%c3%bc"))
+	}),
+	handed("T-5.35", "another signature", func(r *http.Request) {
+		r.Header.Set("Signature", digestLike)
+	}),
+	pages("T-5.38", "takes nobody's word", signedPath, func(p *page) {
+		if p.status == 200 {
+			p.status = 401
+		}
+	}).of2(),
+	swap("T-5.42", reqForward, errNodeTimeout, errNodeRefused).of2(),
+	swap("T-5.44", reqForward, errNodeUnreachable, errNodeTimeout).of2().during("second-certificates"),
+	pages("T-5.46", "blames itself", signedPath, func(p *page) {
+		if p.status == 400 {
+			p.status = 500
+		}
+	}).of2(),
+}
+
+// digestLike is a signature in form alone.
+const digestLike = "tipt=:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8AAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHw==:"

@@ -36,7 +36,10 @@ type Options struct {
 	Peer      string
 	Authority string // file of the second node's certificate authority
 
-	listener net.Listener // of the second node, where a test has it already
+	// Of tests: the second node's listener, the operator's command, and the four minutes of section 1.5.
+	listener net.Listener
+	operate  func(ctx context.Context, args ...string) (string, error)
+	silence  time.Duration
 	// Patience is how long a node may take for what it has to do at once; 0 is 15 s.
 	Patience time.Duration
 	Admin    string // shell command that is run with "maintenance on", "maintenance off", "invite new", "user disable NAME"
@@ -204,7 +207,7 @@ func (s *suite) play(ctx context.Context, sc scenario) *T {
 	defer cancel()
 	t := s.newT(ctx, sc)
 	switch {
-	case sc.admin && s.Admin == "":
+	case sc.admin && !s.operated():
 		t.skipped = "needs the operator's help: give --admin"
 		return t
 	case sc.slow && !s.Slow:
@@ -225,8 +228,14 @@ func (s *suite) play(ctx context.Context, sc scenario) *T {
 	return t
 }
 
+// operated reports whether there is an operator who helps.
+func (s *suite) operated() bool { return s.Admin != "" || s.operate != nil }
+
 // operator has the operator's command do something and returns what it prints.
 func (s *suite) operator(ctx context.Context, args ...string) (string, error) {
+	if s.operate != nil {
+		return s.operate(ctx, args...)
+	}
 	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", s.Admin + ` "$@"`, "admin"}, args...)...)
 	out, err := cmd.Output()
 	if err != nil {

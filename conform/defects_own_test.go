@@ -1,0 +1,136 @@
+package conform
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/tipttest"
+	"github.com/tipt/tipt-go/node"
+)
+
+// operate is the operator's command of a node in this process.
+func operate(n *tipttest.Node) func(context.Context, ...string) (string, error) {
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(n.Dir, node.AdminSocket))
+		},
+	}}
+	return func(ctx context.Context, args ...string) (string, error) {
+		path, body := "", any(nil)
+		switch args[0] {
+		case "maintenance":
+			path, body = "maintenance", node.AdminMaintenance{On: args[1] == "on"}
+		case "invite":
+			path = "invites"
+		case "user":
+			path = "users/" + args[2] + "/" + args[1]
+		}
+		b, err := json.Marshal(body)
+		if err != nil {
+			return "", err
+		}
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://node/"+path, bytes.NewReader(b))
+		if err != nil {
+			return "", err
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return "", err
+		}
+		defer response.Body.Close()
+		var answer node.AdminInvite
+		if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || response.StatusCode != http.StatusOK {
+			return "", fmt.Errorf("%v: %s, %w", args, response.Status, err)
+		}
+		return answer.Invite, nil
+	}
+}
+
+func byInvitation(c *node.Config) { c.Registration = tipt.RegistrationInvite }
+
+// The node of this project passes with its operator's help, also where registration is limited.
+func TestNodeWithOperator(t *testing.T) {
+	for name, tt := range map[string]struct {
+		configure func(*node.Config)
+		untested  []string
+	}{
+		"open":   {func(c *node.Config) { c.Silence, c.Anonymous = time.Second, true }, []string{"by invitation", "not closed"}},
+		"invite": {byInvitation, []string{"--slow", "not closed", "no anonymous"}},
+		"closed": {func(c *node.Config) { c.Registration = tipt.RegistrationClosed }, []string{"--slow", "by invitation", "is closed"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := tipttest.Start(t, tt.configure)
+			o := options(n)
+			o.operate = operate(n)
+			o.Slow, o.silence = name == "open", time.Second
+			clean(t, run(t, o), append(tt.untested, "--peer")...)
+		})
+	}
+}
+
+// of is a defect of a node of its own.
+func (d defect) of(configure func(*node.Config)) defect {
+	d.own = configure
+	return d
+}
+
+func asUsual(*node.Config) {}
+
+func silent(c *node.Config) { c.Silence = time.Second }
+
+// once is a node at which an invitation serves for one attempt, whatever becomes of it.
+func once() defect {
+	var mu sync.Mutex // guards used
+	used := make(map[string]bool)
+	return strict("T-4.17", "uses invitations up", errInviteInvalid, func(f fields) bool {
+		inv := words(f.part("body"), "inv")
+		if number(f, "reqt") != reqRegister || inv == "" {
+			return false
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		was := used[inv]
+		used[inv] = true
+		return was
+	})
+}
+
+// ownDefects are nodes that are broken in what needs a configuration or an operator, or waits.
+var ownDefects = []defect{
+	{clause: "T-1.8", name: "does not say when to come again", own: asUsual, head: func(h http.Header) { h.Del("Retry-After") }},
+	pages("T-1.14", "is ill in maintenance", "/api/status", func(p *page) {
+		if bytes.Contains(p.body, []byte("maintenance")) {
+			p.status = http.StatusServiceUnavailable
+		}
+	}).of(asUsual),
+	closes("T-1.32", 1012, 1001).of(asUsual),
+	swap("T-4.33", reqSignIn, errDisabled, errCredentials).of(asUsual),
+	closes("T-4.34", 4002, 4001).of(asUsual),
+	{clause: "T-1.27", name: "says nothing", own: silent, down: func(_ *bent, f frame) []frame {
+		if f.opcode == opPing {
+			return nil
+		}
+		return []frame{f}
+	}},
+	{clause: "T-1.28", name: "waits for ever", own: silent, keep: true},
+	unclosed("T-1.34", "", 1003),
+	editBody("T-4.32", "does what a displaced connection says", reqListDevices, func(f fields) fields {
+		return f.with("devs", []any{})
+	}),
+	swap("T-4.16", reqRegister, errInviteInvalid, errNameInvalid).of(byInvitation),
+	once().of(byInvitation),
+	swap("T-4.18", reqRegister, errRegistrationClosed, errInviteInvalid).of(func(c *node.Config) { c.Registration = tipt.RegistrationClosed }),
+	pages("T-5.41", "another type", signedPath, func(p *page) { p.header.Set("Content-Type", "text/plain") }).
+		of(func(c *node.Config) { c.Anonymous = true }),
+}
