@@ -2,6 +2,7 @@ package conform
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -9,6 +10,8 @@ func clientExchangeScenarios() []clientScenario {
 	return []clientScenario{
 		{name: "client-ids", run: clientIDs, clauses: []string{"T-3.77"}},
 		{name: "client-flood", run: clientFlood, clauses: []string{"T-3.70", "T-3.77"}},
+		{name: "client-any-order", run: clientAnyOrder, clauses: []string{"T-3.78"}},
+		{name: "client-timeout", run: clientTimeout, clauses: []string{"T-5.28"}},
 		{name: "client-late", run: clientLate, clauses: []string{"T-3.16", "T-3.79"}},
 		{name: "client-unlisted-code", run: clientUnlistedCode, clauses: []string{"T-6.7"}},
 		{name: "client-busy", run: clientBusy, clauses: []string{"T-7.4"}},
@@ -75,6 +78,72 @@ func clientFlood(st *stage) {
 		st.mu.Unlock()
 		st.wrong(g.conn, fmt.Sprintf("%d messages on lines of standard output", flooded), fmt.Sprint(n))
 	}
+}
+
+func clientAnyOrder(st *stage) {
+	g := st.connected()
+	st.line("first")
+	st.letter("first") // the destination's key is known
+	var held []*letter // guarded by st.mu
+	st.behave(func(r *rules) {
+		r.answer = func(_ *guest, p *packet, l *letter) bool {
+			if l == nil || p.pakt != pktRequest {
+				return false
+			}
+			st.mu.Lock()
+			defer st.mu.Unlock()
+			held = append(held, l)
+			return true
+		}
+	})
+	for i := range 3 {
+		st.line(fmt.Sprintf("one of three, %d", i))
+	}
+	st.within(time.Second, func() bool { return len(held) == 3 })
+	st.mu.Lock()
+	waiting := held
+	held = nil
+	st.rules.answer = nil
+	st.mu.Unlock()
+	if len(waiting) < 2 {
+		st.skip("two requests were never in flight")
+	}
+	st.on("T-3.78")
+	for _, l := range slices.Backward(waiting) {
+		g.serve(l.p, l)
+	}
+	st.line("last")
+	st.letter("last")
+	g.goesOn("responses in another order")
+	st.check(g.conn, g.open() && st.called() == 1, "the connection to go on after responses in another order", g.state())
+}
+
+func clientTimeout(st *stage) {
+	g := st.connected()
+	var once bool // guarded by st.mu
+	st.behave(func(r *rules) {
+		r.answer = func(g *guest, p *packet, l *letter) bool {
+			st.mu.Lock()
+			first := l != nil && l.wait && !once
+			once = once || first
+			st.mu.Unlock()
+			if first {
+				g.answer(p, errNodeTimeout)
+			}
+			return first
+		}
+	})
+	st.line("of unknown outcome")
+	l := st.letter("of unknown outcome")
+	if !l.wait {
+		st.skip("the client does not wait for the destination's answers")
+	}
+	st.on("T-5.28")
+	again := st.letterWithin("of unknown outcome", givingUp)
+	if again == nil {
+		return // it may leave that to its user
+	}
+	st.check(g.conn, string(again.mid) == string(l.mid), fmt.Sprintf("mid % x again after NODE_TIMEOUT", l.mid), fmt.Sprintf("% x", again.mid))
 }
 
 // givingUp is how long a response is kept back.

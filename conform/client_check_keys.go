@@ -8,6 +8,7 @@ import (
 
 func clientKeyScenarios() []clientScenario {
 	return []clientScenario{
+		{name: "client-expired-subkey", run: clientExpiredSubkey, clauses: []string{"T-5.76"}},
 		{name: "client-key-rotated", run: clientKeyRotated, clauses: []string{"T-5.73", "T-7.9"}},
 		{name: "client-key-changed", run: clientKeyChanged, clauses: []string{"T-7.8"}},
 	}
@@ -44,7 +45,9 @@ func (st *stage) changeKey(g *guest, clause string, next *openingKey) (out, errs
 	})
 	st.line("that nobody opens")
 	l := st.letter("that nobody opens")
-	if !l.wait {
+	if l.wait {
+		st.letterWithin("that nobody opens", resealing) // under the new key, if it is sent again
+	} else {
 		g.wantTaken(g.ask(reqReturn, returned(l.ref, "resp", cannotOpen())), "a RETURN with CANNOT_OPEN")
 		st.pause(200 * time.Millisecond) // for what it says about the RETURN
 		st.mu.Lock()
@@ -62,6 +65,23 @@ func (st *stage) changeKey(g *guest, clause string, next *openingKey) (out, errs
 	st.check(g.conn, second.how != nil && second.how.subkey == want, fmt.Sprintf("a message sealed to the subkey %x", want), "another one")
 	return out, errs
 }
+
+func clientExpiredSubkey(st *stage) {
+	key, err := st.run.key.withExpired()
+	if err != nil {
+		st.fatal(nil, "an OpenPGP key", err.Error())
+	}
+	st.note(func() { st.keys = []*openingKey{key} })
+	g := st.connected()
+	st.line("to which subkey")
+	l := st.letter("to which subkey")
+	want := key.entity.Subkeys[0].PublicKey.KeyId
+	st.on("T-5.76")
+	st.check(g.conn, l.how != nil && l.how.subkey == want, fmt.Sprintf("a message sealed to the subkey %x, since the other has expired", want), "another one")
+}
+
+// resealing is how long a client may take to seal a message anew that nobody could open.
+const resealing = 2 * time.Second
 
 func cannotOpen() bin { return bin(fields{"err", fields{"code", errCannotOpen}}.pack()) }
 

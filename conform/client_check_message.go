@@ -13,7 +13,8 @@ func clientMessageScenarios() []clientScenario {
 		{name: "client-anonymous", run: clientAnonymous, clauses: []string{"T-4.123"}},
 		{name: "client-return", run: clientReturn, clauses: []string{"T-4.124"}},
 		{name: "client-repeated", run: clientRepeated, clauses: []string{"T-4.82"}},
-		{name: "client-forms", run: clientForms, clauses: []string{"T-8.4"}},
+		{name: "client-killed", run: clientKilled, clauses: []string{"T-4.126"}},
+		{name: "client-forms", run: clientForms, clauses: []string{"T-8.4", "T-8.6"}},
 		{name: "client-mids", run: clientMIDs, clauses: []string{"T-5.17", "T-5.28", "T-5.74"}},
 	}
 }
@@ -121,6 +122,67 @@ func clientForms(st *stage) {
 		}
 	}
 	g.goesOn("messages of other forms")
+	st.on("T-8.6")
+	text := "with more " + st.s.run
+	msg := bin(fields{"more", 1, "type", 0, "body", fields{"text", text, "time", stamp(time.Now()), "more", fields{"deep", nil}}}.pack())
+	g.wantTaken(g.deliver(delivery(msg)), "a DELIVER of a TEXT with unknown keys")
+	if !st.printed(text) {
+		st.wrong(g.conn, "the text of a TEXT with unknown keys on a line of standard output", st.state())
+	}
+}
+
+// clientKilled kills the client while it takes messages, and starts it again.
+func clientKilled(st *stage) {
+	const most, enough = 400, 100
+	g := st.connected()
+	texts := make(map[uint8]string) // by the id of the DELIVER
+	answered := func() (done []string) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for id, text := range texts {
+			if _, waiting := g.asked[id]; !waiting {
+				done = append(done, text)
+				delete(texts, id)
+			}
+		}
+		return done
+	}
+	var all []string
+	for i := range most {
+		if !g.await(st.s.patience, func() bool { return len(g.asked) < 64 || g.end != nil }) || !g.open() {
+			st.fatal(g.conn, "responses to DELIVERs", g.state())
+		}
+		if all = append(all, answered()...); len(all) >= enough {
+			break
+		}
+		text := fmt.Sprintf("safe %s %d.", st.s.run, i)
+		texts[g.deliver(delivery(textMessage(text)))] = text
+	}
+	first := st.program
+	signalGroup(first.cmd, true)
+	<-first.done
+	g.hang()
+	all = append(all, answered()...)
+	st.start()
+	g = st.again()
+	st.signedIn(g)
+	fence := "after that " + st.s.run
+	g.wantTaken(g.deliver(delivery(textMessage(fence))), "a DELIVER")
+	if !st.printed(fence) {
+		st.fatal(g.conn, "a message on a line of standard output", st.state())
+	}
+	st.on("T-4.126")
+	st.mu.Lock()
+	said := strings.Join(append(first.out.from(0), st.program.out.from(0)...), "\n")
+	st.mu.Unlock()
+	lost := 0
+	for _, text := range all {
+		if !strings.Contains(said, text) {
+			lost++
+		}
+	}
+	st.check(nil, lost == 0, "every message that was answered shown before the client was killed, or after it was started again",
+		fmt.Sprintf("%d of %d were not", lost, len(all)))
 }
 
 func clientMIDs(st *stage) {

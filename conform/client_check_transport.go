@@ -12,7 +12,7 @@ func clientTransportScenarios() []clientScenario {
 	return []clientScenario{
 		{
 			name: everyClient, run: clientCorrect,
-			clauses: []string{"T-1.1", "T-1.2", "T-1.7", "T-3.70", "T-4.36", "T-5.71", "T-8.2"},
+			clauses: []string{"T-1.1", "T-1.2", "T-1.7", "T-1.74", "T-3.70", "T-4.36", "T-5.71", "T-8.2"},
 		},
 		certificateScenario("client-untrusted", "is of an authority that it does not know", func(c *clientSuite) *tls.Certificate { return c.foreign }),
 		certificateScenario("client-expired", "has expired", func(c *clientSuite) *tls.Certificate { return c.expired }),
@@ -45,13 +45,13 @@ func clientCorrect(st *stage) {
 	if !g.await(st.s.patience, func() bool { return g.in || g.end != nil }) || !g.isIn() {
 		st.unusable("it did not sign in", "It is to sign in as TIPT_USER with the password TIPT_PASS.")
 	}
-	const line = "Grüße, 你好 🐙"
+	const line = "a first line"
 	st.line(line)
 	l := st.letterWithin(line, st.s.patience)
 	if l == nil {
 		st.unusable("it did not send a line of its standard input as a MESSAGE", "It is to send each to the address in TIPT_TO.")
 	}
-	text := "ein Gruß zurück " + st.s.run
+	text := "and one back " + st.s.run
 	id := g.deliver(delivery(textMessage(text)))
 	if !st.printed(text) {
 		st.unusable("it did not print a message that it got", "It is to print each on a line of standard output.")
@@ -79,6 +79,11 @@ func clientCorrect(st *stage) {
 	content, err := unpack(l.inner.get("body").get("msg").bytes())
 	st.check(g.conn, err == nil && content.n == 2 && len(content.faults(1)) == 0 && len(textShape.faults("", "body", content.get("body"))) == 0,
 		"a TEXT of `text` and `time`", fmt.Sprintf("% x", l.inner.get("body").get("msg").bytes()))
+	st.line("Grüße, 你好 🐙")
+	st.letter("Grüße, 你好 🐙")
+	st.on("T-1.74")
+	_ = st.program.stdin.Close() // it may have ended
+	g.wantClose("the end of standard input", 1000)
 }
 
 var textShape = shape{{key: "text", kind: kindStr, most: 1_990_000}, {key: "time", kind: kindUint, most: anyNumber}}

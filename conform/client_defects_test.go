@@ -3,13 +3,9 @@ package conform
 import (
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"slices"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tipt/tipt-go/client"
@@ -130,6 +126,7 @@ var clientTransportDefects = []clientDefect{
 		}
 		return []frame{f}
 	}),
+	shuts("T-1.74", everyClient, 1000, 1001),
 	shuts("T-1.71", "", 1003, 1002),
 	shuts("T-1.72", "", 1009, 1002),
 	{defect: defect{clause: "T-1.73", name: "no fragments", down: func(b *bent, f frame) []frame {
@@ -245,6 +242,7 @@ var clientExchangeDefects = []clientDefect{
 		return nil
 	}),
 	ends("T-3.77", "client-flood", "minds id 255", 1002, func(f fields, _ int) bool { return isDeliver(f) && number(f, "id") == 255 }),
+	inOrder(),
 	asks("T-3.79", "", "has no patience", func(b *bent, f fields) []raw {
 		if isAsking(f, reqForward) {
 			b.note = "asked"
@@ -275,6 +273,29 @@ var clientExchangeDefects = []clientDefect{
 	ends("T-6.7", "", "minds an unlisted code", 1002, func(f fields, _ int) bool { return f.code() == 0x7e }),
 }
 
+// inOrder is a client that wants responses in the order of its requests.
+func inOrder() clientDefect {
+	var ids []int
+	d := asks("T-3.78", "", "wants responses in order", func(_ *bent, f fields) []raw {
+		if isAsking(f, reqForward) {
+			ids = append(ids, number(f, "id"))
+		}
+		return nil
+	}).hearing(func(b *bent, f fields, asked int) any {
+		if asked != reqForward {
+			return nil
+		}
+		first := ids[0]
+		ids = ids[1:]
+		if first != number(f, "id") {
+			return b.quit(1002)
+		}
+		return nil
+	})
+	d.parallel = true
+	return d
+}
+
 // hearing adds what the client gets.
 func (d clientDefect) hearing(say func(b *bent, f fields, asked int) any) clientDefect {
 	d.say = say
@@ -282,12 +303,8 @@ func (d clientDefect) hearing(say func(b *bent, f fields, asked int) any) client
 }
 
 // reseals is a client that seals something else.
-func reseals(clause, name string, change func(m *resealed)) clientDefect {
-	only := everyClient
-	if strings.HasPrefix(clause, "T-5.28") || clause == "T-5.17" || clause == "T-5.74" {
-		only = "client-mids"
-	}
-	return clientDefect{defect: defect{clause: clause, only: only, name: name}, seal: func(_ bin, m *resealed) { change(m) }}
+func reseals(clause, only, name string, change func(m *resealed)) clientDefect {
+	return clientDefect{defect: defect{clause: clause, only: only, name: name}, seal: change}
 }
 
 var oneMID = randomBytes(16)
@@ -328,15 +345,16 @@ var clientMessageDefects = []clientDefect{
 	edits("T-4.125", everyClient, "another ref", pktRequest, reqForward, func(f fields) fields {
 		return f.with("body", f.part("body").with("ref", randomBytes(16)))
 	}),
-	reseals("T-5.17", "seals to one subkey twice", func(m *resealed) { m.recipe.keys = 2 }),
-	reseals("T-5.28", "one mid for all", func(m *resealed) { m.mid = oneMID }),
-	reseals("T-5.74", "a random mid", func(m *resealed) { m.mid = oneMID }),
-	reseals("T-5.70", "session keys of the wrong version", func(m *resealed) { m.recipe.crossed, m.recipe.aead = true, true }),
-	reseals("T-5.70", "compresses", func(m *resealed) { m.recipe.inside = uncompressed }),
-	reseals("T-5.70", "a password besides", func(m *resealed) { m.recipe.password = true }),
-	reseals("T-5.70", "large chunks", func(m *resealed) { m.recipe.aead, m.recipe.chunk = true, 1<<20 }),
-	reseals("T-5.71", "a key more", func(m *resealed) { m.extra = []any{"more", 1} }),
-	reseals("T-8.2", "a TEXT without a time", func(m *resealed) {
+	reseals("T-5.17", "client-mids", "seals to one subkey twice", func(m *resealed) { m.recipe.keys = 2 }),
+	reseals("T-5.28", "client-mids", "one mid for all", func(m *resealed) { m.mid = oneMID }),
+	reseals("T-5.74", "client-mids", "a random mid", func(m *resealed) { m.mid = oneMID }),
+	reseals("T-5.70", everyClient, "session keys of the wrong version", func(m *resealed) { m.recipe.crossed, m.recipe.aead = true, true }),
+	reseals("T-5.70", everyClient, "compresses", func(m *resealed) { m.recipe.inside = uncompressed }),
+	reseals("T-5.70", everyClient, "a password besides", func(m *resealed) { m.recipe.password = true }),
+	reseals("T-5.70", everyClient, "large chunks", func(m *resealed) { m.recipe.aead, m.recipe.chunk = true, 1<<20 }),
+	reseals("T-5.76", "", "seals to the newest subkey", func(m *resealed) { m.recipe.to = m.keys[len(m.keys)-1] }),
+	reseals("T-5.71", everyClient, "a key more", func(m *resealed) { m.extra = []any{"more", 1} }),
+	reseals("T-8.2", everyClient, "a TEXT without a time", func(m *resealed) {
 		m.msg = bin(fields{"type", 0, "body", fields{"text", mustText(m.msg)}}.pack())
 	}),
 	hears("T-5.73", "", "never fetches a key anew", func(b *bent, f fields, asked int) any {
@@ -355,6 +373,17 @@ var clientMessageDefects = []clientDefect{
 		if same {
 			fmt.Fprintln(os.Stderr, "the key has changed")
 		}
+	}},
+	{defect: defect{clause: "T-4.126", name: "answers before it has shown"}, print: func(m client.Message) []string {
+		text, _ := m.Text()
+		time.AfterFunc(time.Second, func() { fmt.Println(text) })
+		return nil
+	}},
+	{defect: defect{clause: "T-8.6", name: "minds unknown keys in a TEXT"}, print: func(m client.Message) []string {
+		if text, is := m.Text(); is && !has(m.Body, "more") {
+			return []string{text}
+		}
+		return []string{"no text"}
 	}},
 	{defect: defect{clause: "T-8.4", name: "drops what is no text"}, print: func(m client.Message) []string {
 		if text, is := m.Text(); is {
@@ -376,101 +405,4 @@ func mustText(msg bin) string {
 func (d clientDefect) asking(ask func(b *bent, f fields) []raw) clientDefect {
 	d.ask = ask
 	return d
-}
-
-// forgets is a client that does not send a message again.
-func forgets(clause string) clientDefect {
-	var mu sync.Mutex
-	seen := make(map[string]bool)
-	return asks(clause, "", "forgets what had no answer", func(b *bent, f fields) []raw {
-		if !isAsking(f, reqForward) {
-			return nil
-		}
-		ref := string(f.part("body").get("ref").(raw))
-		mu.Lock()
-		defer mu.Unlock()
-		if seen[ref] {
-			return b.fail(f, errNodeRefused)
-		}
-		seen[ref] = true
-		return nil
-	})
-}
-
-// at makes a connection to the suite at that time, for the next that the client makes.
-func (w *wrapper) at(d time.Duration) {
-	pool := make(chan net.Conn, 1)
-	w.mu.Lock()
-	w.pool = pool
-	w.mu.Unlock()
-	time.AfterFunc(d, func() {
-		if c, err := net.Dial("tcp", w.address); err == nil {
-			pool <- c
-		} else {
-			close(pool)
-		}
-	})
-}
-
-// knocks makes connections to the suite and ends them.
-func (w *wrapper) knocks(times int, pause func(n int) time.Duration) {
-	for n := range times {
-		time.Sleep(pause(n))
-		if c, err := net.Dial("tcp", w.address); err == nil {
-			_ = c.Close() // it is made, and that is all
-		}
-	}
-}
-
-var lostOnce atomic.Bool
-
-var clientConnectingDefects = []clientDefect{
-	forgets("T-1.38"),
-	forgets("T-7.6"),
-	{defect: defect{clause: "T-7.1", name: "does not pause"}, loss: func(w *wrapper) {
-		if lostOnce.CompareAndSwap(false, true) {
-			go w.knocks(20, func(int) time.Duration { return 200 * time.Millisecond })
-		}
-	}},
-	{defect: defect{clause: "T-7.1", name: "knows no jitter"}, loss: func(w *wrapper) {
-		w.mu.Lock()
-		w.shut = true
-		w.mu.Unlock()
-		if lostOnce.CompareAndSwap(false, true) {
-			go w.knocks(3, func(n int) time.Duration { return time.Second << n })
-		}
-	}},
-	{defect: defect{clause: "T-7.1", name: "gives up"}, loss: func(*wrapper) { os.Exit(1) }},
-	told("T-7.2", "client-replaced", 4001, 1001),
-	told("T-7.2", "client-signed-out", 4002, 1001),
-	hears("T-7.4", "client-going-away", "overlooks GOING_AWAY", func(_ *bent, f fields, _ int) any {
-		if number(f, "pakt") == pktEvent {
-			return []raw{}
-		}
-		return nil
-	}),
-	hears("T-7.4", "client-busy", "overlooks the wait of BUSY", func(_ *bent, f fields, _ int) any {
-		if f.code() == errBusy {
-			return f.with("err", fields{"code", errBusy})
-		}
-		return nil
-	}),
-	{defect: defect{clause: "T-7.4", only: "client-retry-after", name: "overlooks Retry-After"}, taken: func(_ *wrapper, r *http.Response) {
-		r.Header.Del("Retry-After")
-	}},
-	hears("T-4.99", "", "adds nothing at random", func(_ *bent, f fields, _ int) any {
-		if number(f, "pakt") != pktEvent {
-			return nil
-		}
-		running.at(time.Duration(number(f.part("body"), "wait")) * time.Second)
-		return []raw{}
-	}),
-	asks("T-7.5", "", "keeps the password", func(_ *bent, f fields) []raw {
-		if !isAsking(f, reqSignIn) || f.part("body").get("tok") == nil {
-			return nil
-		}
-		return []raw{f.with("body", f.part("body").without("tok").without("pass").with("pass", os.Getenv("TIPT_PASS"))).pack()}
-	}),
-	told("T-7.7", "client-given-up-1009", 1009, 1011),
-	told("T-7.7", "client-given-up-1002", 1002, 1011),
 }

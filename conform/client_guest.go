@@ -184,15 +184,6 @@ func (g *guest) wantTaken(id uint8, what string) {
 	}
 }
 
-// said delivers a text, and sees that it is printed and answered.
-func (g *guest) said(text string) {
-	id := g.deliver(delivery(textMessage(text)))
-	if !g.st.printed(text) {
-		g.t.fatal(g.conn, fmt.Sprintf("the message %q on a line of standard output", text), g.st.state())
-	}
-	g.wantTaken(id, "a DELIVER")
-}
-
 // goesOn shows that the connection serves: a text is delivered.
 func (g *guest) goesOn(after string) {
 	text := "and on it goes " + g.t.s.run + fmt.Sprint(g.t.s.names.Add(1))

@@ -39,6 +39,18 @@ func (k *openingKey) rotated() (*openingKey, error) {
 	return asOpeningKey(&e)
 }
 
+// withExpired returns a key with a further subkey, newer than the other and expired.
+func (k *openingKey) withExpired() (*openingKey, error) {
+	e := *k.entity
+	e.Subkeys = append([]openpgp.Subkey(nil), e.Subkeys...)
+	config := openingConfig(2 * time.Hour)
+	config.KeyLifetimeSecs = 60
+	if err := e.AddEncryptionSubkey(config); err != nil {
+		return nil, fmt.Errorf("make an OpenPGP subkey: %w", err)
+	}
+	return asOpeningKey(&e)
+}
+
 func openingConfig(age time.Duration) *pgp.Config {
 	born := time.Now().Add(-age)
 	return &pgp.Config{Algorithm: pgp.PubKeyAlgoEdDSA, Time: func() time.Time { return born }}
@@ -175,7 +187,9 @@ func (o *opened) decrypt(p *pgp.OpaquePacket, session *pgp.EncryptedKey) error {
 			o.plain = p.Contents[6+int(p.Contents[1]):]
 		case p.Tag == tagCompressed && o.plain == nil:
 			// It is opened all the same, so that what is in it can be judged.
-			o.against = append(o.against, "compressed data")
+			if len(p.Contents) == 0 || p.Contents[0] != algorithmZIP || !stored(p.Contents[1:]) {
+				o.against = append(o.against, "compressed data")
+			}
 			if o.plain, err = decompressed(p); err != nil {
 				return err
 			}
@@ -183,6 +197,20 @@ func (o *opened) decrypt(p *pgp.OpaquePacket, session *pgp.EncryptedKey) error {
 			o.against = append(o.against, fmt.Sprintf("a packet with tag %d inside", p.Tag))
 		}
 	}
+}
+
+const algorithmZIP = 1
+
+// stored reports whether raw DEFLATE data are stored blocks alone, which section 5.2 allows.
+func stored(b []byte) bool {
+	for len(b) >= 5 && b[0]&6 == 0 {
+		n := 5 + int(b[1]) + int(b[2])<<8
+		if b[0]&1 == 1 {
+			return n <= len(b)
+		}
+		b = b[min(n, len(b)):]
+	}
+	return false
 }
 
 // decompressed returns the literal in a compressed packet.

@@ -179,7 +179,7 @@ func (st *stage) state() string {
 
 // admit lets a connection in as the rules say.
 func (st *stage) admit(ctx context.Context, tcp net.Conn) {
-	defer tcp.Close()
+	defer func() { _ = tcp.Close() }() // it may have ended
 	defer context.AfterFunc(ctx, func() { _ = tcp.Close() })() // ends its reader
 	c := &caller{at: time.Now()}
 	var r rules
@@ -203,7 +203,7 @@ func (st *stage) admit(ctx context.Context, tcp net.Conn) {
 // upgrade brings a connection as far as the rules want, and returns no guest where that is not far.
 func (st *stage) upgrade(tcp net.Conn, c *caller, r rules) (*guest, error) {
 	if r.refuse {
-		return nil, nil //nolint:nilnil // it was not to come to anything
+		return nil, nil // it was not to come to anything
 	}
 	if err := tcp.SetDeadline(time.Now().Add(dialTime)); err != nil {
 		return nil, fmt.Errorf("set a deadline: %w", err)
@@ -246,7 +246,7 @@ func (st *stage) upgrade(tcp net.Conn, c *caller, r rules) (*guest, error) {
 		return nil, fmt.Errorf("answer the request for an upgrade: %w", err)
 	}
 	if answer.StatusCode != http.StatusSwitchingProtocols {
-		return nil, nil //nolint:nilnil // it was not to come to anything
+		return nil, nil // it was not to come to anything
 	}
 	if err := tcp.SetDeadline(time.Time{}); err != nil {
 		return nil, fmt.Errorf("lift the deadline: %w", err)

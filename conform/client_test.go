@@ -38,7 +38,7 @@ func TestClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	clean(t, report, "--slow")
-	if passed := report.Count(Passed); passed < 55 {
+	if passed := report.Count(Passed); passed < 63 {
 		t.Errorf("only %d clauses were tested", passed)
 	}
 }
@@ -120,5 +120,27 @@ func TestUnusableClients(t *testing.T) {
 				t.Errorf("got %v, want an error with %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// What is kept of a client's output is bounded.
+func TestOutput(t *testing.T) {
+	st := &stage{changed: make(chan struct{})}
+	o := output{st: st}
+	long := strings.Repeat("x", 2*keptLine)
+	for i := range 2 * keptLines {
+		for _, part := range []string{fmt.Sprint(i, " "), long, long, "\n"} {
+			if n, err := o.Write([]byte(part)); n != len(part) || err != nil {
+				t.Fatalf("write: %d, %v", n, err)
+			}
+		}
+	}
+	if o.count() != 2*keptLines || len(o.from(0)) != keptLines || len(o.from(2*keptLines-1)) != 1 {
+		t.Errorf("%d lines, %d kept, %d last", o.count(), len(o.from(0)), len(o.from(2*keptLines-1)))
+	}
+	for _, line := range o.from(0) {
+		if len(line) != keptLine {
+			t.Fatalf("a line of %d bytes is kept, want %d", len(line), keptLine)
+		}
 	}
 }

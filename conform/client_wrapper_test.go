@@ -36,13 +36,14 @@ const wrapped = "CONFORM_DEFECT"
 type clientDefect struct {
 	defect // its functions see the client's frames and packets as those of `up` and `ask`
 
-	hello func(*http.Request)                // the request for the upgrade
-	tls   func(n int, config *tls.Config)    // of the nth connection, from 0
-	loss  func(w *wrapper)                   // when a connection has ended
-	seal  func(mid bin, m *resealed)         // changes what is in a FORWARD
-	print func(m client.Message) []string    // in place of its text or of what it is
-	warn  func(was, is string, same bool)    // of a certificate that is not the one before
-	taken func(w *wrapper, r *http.Response) // the answer to the request for an upgrade
+	hello    func(*http.Request)                // the request for the upgrade
+	tls      func(n int, config *tls.Config)    // of the nth connection, from 0
+	loss     func(w *wrapper)                   // when a connection has ended
+	seal     func(m *resealed)                  // changes what is in a FORWARD
+	print    func(m client.Message) []string    // in place of its text or of what it is
+	warn     func(was, is string, same bool)    // of a certificate that is not the one before
+	taken    func(w *wrapper, r *http.Response) // the answer to the request for an upgrade
+	parallel bool                               // each line is sent at once
 }
 
 // A resealed message is sealed anew for a defect.
@@ -51,6 +52,7 @@ type resealed struct {
 	msg    bin
 	extra  []any // keys in the body more
 	recipe recipe
+	keys   []*pgp.PublicKey // the destination's subkeys
 }
 
 // A wrapper is a client with a defect while it runs.
@@ -64,8 +66,7 @@ type wrapper struct {
 	mu    sync.Mutex // guards the following fields
 	count int        // connections
 	line  string     // being sent
-	key   *pgp.PublicKey
-	seen  map[string]bool
+	keys  []*pgp.PublicKey
 	pool  chan net.Conn // a connection to be taken for the next one
 	shut  bool          // nobody gets to the suite
 }
@@ -77,9 +78,11 @@ var running *wrapper
 func wrap(name string) error {
 	ctx := context.Background()
 	i := slices.IndexFunc(clientDefects, func(d clientDefect) bool { return d.clause+" "+d.name == name })
-	w := &wrapper{address: os.Getenv("TIPT_CONNECT"), roots: x509.NewCertPool(), seen: make(map[string]bool)}
+	w := &wrapper{address: os.Getenv("TIPT_CONNECT"), roots: x509.NewCertPool()}
 	if i >= 0 {
 		w.d = clientDefects[i]
+	} else {
+		w.d.parallel = true
 	}
 	running = w
 	root, err := os.ReadFile(os.Getenv("TIPT_CA"))
@@ -134,14 +137,24 @@ func wrap(name string) error {
 func (w *wrapper) sendLines(ctx context.Context, c *client.Client) error {
 	var failure error
 	lines := bufio.NewScanner(os.Stdin)
+	var sending sync.WaitGroup
 	for lines.Scan() {
+		line := lines.Text()
 		w.mu.Lock()
-		w.line = lines.Text()
+		w.line = line
 		w.mu.Unlock()
-		if err := c.Send(ctx, client.Outgoing{To: w.to, Text: lines.Text()}); err != nil {
-			failure = err
+		sending.Go(func() {
+			if err := c.Send(ctx, client.Outgoing{To: w.to, Text: line}); err != nil {
+				w.mu.Lock()
+				failure = errors.Join(failure, err)
+				w.mu.Unlock()
+			}
+		})
+		if !w.d.parallel {
+			sending.Wait()
 		}
 	}
+	sending.Wait()
 	return errors.Join(failure, lines.Err())
 }
 
@@ -307,7 +320,10 @@ func (w *wrapper) saying(say func(*bent, fields, int) any) func(*bent, fields, i
 				return nil
 			}
 			w.mu.Lock()
-			w.key = entity.Subkeys[0].PublicKey
+			w.keys = nil
+			for _, sub := range entity.Subkeys {
+				w.keys = append(w.keys, sub.PublicKey)
+			}
 			w.mu.Unlock()
 		}
 		if say == nil {
@@ -333,10 +349,10 @@ func (w *wrapper) asking(ask func(*bent, fields) []raw) func(*bent, fields) []ra
 		if err != nil {
 			return nil
 		}
-		m := &resealed{mid: ref.bytes(), msg: textMessage(w.line)}
-		w.d.seal(m.mid, m)
+		m := &resealed{mid: ref.bytes(), msg: textMessage(w.line), keys: w.keys}
+		w.d.seal(m)
 		inner := append(fields{"to", string(w.to.User), "mid", m.mid, "msg", m.msg}, m.extra...)
-		msg, err := m.recipe.seal(fields{"type", 0, "body", inner}.pack(), w.key)
+		msg, err := m.recipe.seal(fields{"type", 0, "body", inner}.pack(), w.keys[0])
 		if err != nil {
 			return nil
 		}
