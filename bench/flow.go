@@ -163,7 +163,7 @@ func (p *pair) appendHead(b []byte, n int) []byte {
 // run sends everything and waits until it is done, or nothing happens any more.
 func (f *flow) run(ctx context.Context, progress func(done, of int)) error {
 	f.start = time.Since(f.began)
-	f.window.warm = int64(f.total / 10)
+	f.window.warm = int64(max(f.total/10, 1))
 	f.open(0)
 	pacing, stop := context.WithCancel(ctx)
 	var pacer sync.WaitGroup
@@ -177,7 +177,7 @@ func (f *flow) run(ctx context.Context, progress func(done, of int)) error {
 	for {
 		select {
 		case <-f.complete:
-			f.shut(f.settled.Load())
+			f.end()
 			return sleep(ctx, linger)
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -189,7 +189,7 @@ func (f *flow) run(ctx context.Context, progress func(done, of int)) error {
 			before, since = n, time.Now()
 		}
 		if time.Since(since) > f.patient {
-			f.shut(n)
+			f.end()
 			return nil
 		}
 	}

@@ -227,6 +227,7 @@ func TestBadNodes(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // some wait for what never comes
 			test.relay.t, test.relay.node = t, n
 			o := bench.Options{Node: test.relay.start(), Roots: n.Pool(), Patience: 2 * time.Second}
 			if name == "faithful" {

@@ -7,14 +7,15 @@ import (
 
 // A window is the time in which a flow is measured: from when a tenth of its messages are done,
 // until the first sender has nothing left to send. So neither the start nor the end, when fewer
-// send, is in the figures.
+// send, is in the figures. Where that leaves less than half of the messages it is all of the time.
 type window struct {
 	warm int64 // messages that are done when it begins
 
 	mu         sync.Mutex // guards the following fields
 	from, upto snapshot
-	closed     bool
-	err        error // of a measurement
+	first      snapshot // when run began
+	closed     bool     // upto has been taken
+	err        error    // of a measurement
 }
 
 // A snapshot is how far things are.
@@ -24,13 +25,17 @@ type snapshot struct {
 	cpu, own time.Duration // processor time of the processes measured, and of this one
 }
 
-// open begins the window, anew where it has begun.
+// open begins the window, anew once it is warm.
 func (f *flow) open(settled int64) {
 	w := &f.window
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.closed {
-		w.from = f.snapshotLocked(settled)
+	if w.closed {
+		return
+	}
+	w.from = f.snapshotLocked(settled)
+	if settled < w.warm {
+		w.first = w.from
 	}
 }
 
@@ -54,6 +59,17 @@ func (f *flow) snapshotLocked(settled int64) snapshot {
 		f.window.err = err
 	}
 	return s
+}
+
+// end ends the window where nothing is sent any more.
+func (f *flow) end() {
+	f.shut(f.settled.Load())
+	w := &f.window
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if 2*(w.upto.settled-w.from.settled) < int64(f.total) {
+		w.from, w.upto = w.first, f.snapshotLocked(f.settled.Load())
+	}
 }
 
 // snapshot is a measurement outside of the window.

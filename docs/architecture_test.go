@@ -43,6 +43,7 @@ var mayImport = map[string][]string{
 	"bench":               {".", "seal", "bench/internal/bare"},
 	"bench/floor":         {".", "seal", "bench/internal/bare"},
 	"bench/fill":          {".", "bench", "store", "store/sqlite", "account"},
+	"bench/run":           {"bench", "internal/devca"},
 	"bench/internal/bare": {"."},
 }
 

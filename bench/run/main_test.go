@@ -1,0 +1,73 @@
+//go:build external
+
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestRun makes measurements once, small: those that do not take seconds however small they are.
+func TestRun(t *testing.T) {
+	c := cli{
+		Cases: []string{"pairs", "storm", "mailbox", "forward", "idle"}, Runs: 1, Connections: []int{50}, Messages: 2000, Clients: 50, Accounts: 100, Stored: 2000,
+		NodeCPU: "0", GeneratorCPU: "0", Dir: t.TempDir(),
+	}
+	var out, progress bytes.Buffer
+	if err := c.run(t.Context(), &out, &progress); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	chosen, err := c.chosen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range chosen {
+		_, table, found := strings.Cut(out.String(), "### "+one.name+"\n")
+		if !found {
+			t.Errorf("there is no table for %s", one.name)
+			continue
+		}
+		table, _, _ = strings.Cut(table, "###")
+		for _, name := range one.figures {
+			_, row, _ := strings.Cut(table, "| "+strings.ReplaceAll(name, "_", " ")+" | ")
+			row, _, _ = strings.Cut(row, "\n")
+			if strings.Contains(row, "| |") || !strings.Contains(row, "–") {
+				t.Errorf("%s: %s is %q", one.name, name, row)
+			}
+		}
+	}
+	t.Log(out.String())
+	if _, err := os.Stat(filepath.Join(c.Dir, "bin", "tiptd")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestChosen(t *testing.T) {
+	c := cli{Cases: []string{"idle", "pairs"}, Runs: 1, Connections: []int{1, 2}}
+	chosen, err := c.chosen()
+	if err != nil || len(chosen) != 3 || chosen[0].accounts != 1 || chosen[1].accounts != 2 || chosen[2].kind != "pairs" {
+		t.Errorf("%+v, %v", chosen, err)
+	}
+	c.Cases = []string{"pears"}
+	if _, err := c.chosen(); err == nil || !strings.Contains(err.Error(), "there are pairs, ") {
+		t.Errorf("error %v", err)
+	}
+	c.Cases, c.Runs = nil, 0
+	if _, err := c.chosen(); err == nil {
+		t.Error("no runs are made")
+	}
+}
+
+func TestMedian(t *testing.T) {
+	for _, test := range []struct {
+		values []float64
+		want   float64
+	}{{[]float64{3}, 3}, {[]float64{4, 1}, 2.5}, {[]float64{9, 1, 2}, 2}} {
+		if got := median(test.values); got != test.want {
+			t.Errorf("of %v: %v, want %v", test.values, got, test.want)
+		}
+	}
+}
