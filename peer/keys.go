@@ -26,6 +26,11 @@ const (
 	// claims of nodes that had none yet.
 	maxFetches = 256
 	maxClaimed = maxFetches / 2
+	// maxWaiting is how many requests of other nodes wait for certificates at once, and
+	// maxWaitingNode how many that claim to be of one node: over HTTP/2 each may hold a MiB
+	// of its body by then. Half of them are for nodes that had no certificate yet.
+	maxWaiting     = 512
+	maxWaitingNode = maxRequests
 )
 
 // Keys keeps the certificates of other nodes. Many callers that want the same
@@ -42,6 +47,8 @@ type Keys struct {
 	closed  bool
 	nodes   map[tipt.NodeName]*knownKey
 	fetches map[tipt.NodeName]*fetch
+	waiting map[tipt.NodeName]int // calls of Signing that wait for a fetch
+	waits   int                   // all of waiting
 }
 
 // A fetch is under way until done is closed; then the rest is set.
@@ -66,7 +73,12 @@ func NewKeys(c *Client) *Keys {
 }
 
 func newKeys(fetchKey func(context.Context, tipt.NodeName) (*seal.Certificate, error)) *Keys {
-	k := &Keys{fetch: fetchKey, nodes: make(map[tipt.NodeName]*knownKey), fetches: make(map[tipt.NodeName]*fetch)}
+	k := &Keys{
+		fetch:   fetchKey,
+		nodes:   make(map[tipt.NodeName]*knownKey),
+		fetches: make(map[tipt.NodeName]*fetch),
+		waiting: make(map[tipt.NodeName]int),
+	}
 	k.alive, k.stop = context.WithCancel(context.Background())
 	return k
 }
@@ -121,15 +133,41 @@ func (k *Keys) Signing(ctx context.Context, node tipt.NodeName, keyID string) (e
 		}
 		return nil, &Failure{RetryAfter: wait, Err: fmt.Errorf("the certificate of %s was fetched a moment ago and lacks the key %s", node, keyID)}
 	}
-	most := maxFetches
+	fetches, waits := maxFetches, maxWaiting
 	if known.cert == nil {
-		most = maxClaimed
+		fetches, waits = maxClaimed, maxWaiting/2
 	}
-	cert, err := k.refresh(ctx, node, most)
+	if !k.enter(node, waits) {
+		return nil, &Failure{RetryAfter: time.Second, Err: errBusyFetching}
+	}
+	defer k.leave(node)
+	cert, err := k.refresh(ctx, node, fetches)
 	if err != nil {
 		return nil, err
 	}
 	return cert.SigningKey(keyID, fault.Now())
+}
+
+// enter counts one more who waits for a node's certificate, unless there are so many, or
+// too many of that node.
+func (k *Keys) enter(node tipt.NodeName, most int) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.waits >= most || k.waiting[node] >= maxWaitingNode {
+		return false
+	}
+	k.waits++
+	k.waiting[node]++
+	return true
+}
+
+func (k *Keys) leave(node tipt.NodeName) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.waits--
+	if k.waiting[node]--; k.waiting[node] == 0 {
+		delete(k.waiting, node)
+	}
 }
 
 // known returns what is known of a node, and notes that it was asked for.
@@ -156,7 +194,7 @@ func (k *Keys) refresh(ctx context.Context, node tipt.NodeName, most int) (*seal
 	}
 }
 
-var errBusyFetching = errors.New("too many certificates are being fetched, or this node is stopping")
+var errBusyFetching = errors.New("too many certificates are being fetched or waited for, or this node is stopping")
 
 // join returns the fetch of a node's certificate that is under way, having
 // begun it if there was none.

@@ -102,10 +102,10 @@ func TestKeysShareAFetch(t *testing.T) {
 			}
 		})
 		synctest.Wait()
-		for i := range 1000 {
+		for i := range 10 * maxWaitingNode {
 			waiting.Go(func() {
-				switch i % 3 {
-				case 0:
+				switch i % 10 {
+				default:
 					get(t, k, false, s.key)
 				case 1:
 					get(t, k, true, s.key)
@@ -362,6 +362,55 @@ func TestKnownNodeAmongClaims(t *testing.T) {
 			t.Errorf("a node that is known: %v", err)
 		}
 		claims.Wait()
+	})
+}
+
+// TestWaitingForKeys has somebody claim to be nodes that take their time, more often than may wait.
+func TestWaitingForKeys(t *testing.T) {
+	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
+		get(t, k, false, s.key)
+		time.Sleep(keyLife)
+		var mu sync.Mutex
+		var calls sync.WaitGroup
+		signing := func(node tipt.NodeName, n int) (waited, refused *int) {
+			waited, refused = new(int), new(int)
+			for range n {
+				calls.Go(func() {
+					began := time.Now()
+					_, err := k.Signing(t.Context(), node, s.key.SigningKeyID())
+					mu.Lock()
+					defer mu.Unlock()
+					if !errors.Is(err, errBusyFetching) {
+						*waited++
+						return
+					}
+					*refused++
+					if f := wantFailure(t, err); f.RetryAfter != time.Second || time.Since(began) != 0 {
+						t.Errorf("refused after %v: %+v", time.Since(began), f)
+					}
+				})
+			}
+			synctest.Wait()
+			return waited, refused
+		}
+		want := func(what string, wants int, waited, refused *int, of int) {
+			t.Helper()
+			if *waited != wants || *refused != of-wants {
+				t.Errorf("%s: %d waited and %d were refused, want %d of %d to wait", what, *waited, *refused, wants, of)
+			}
+		}
+		one, oneNot := signing("one.example", 2*maxWaitingNode)
+		two, twoNot := signing("two.example", maxWaitingNode)
+		rest, restNot := signing("three.example", maxWaitingNode)
+		known, knownNot := signing(other, 2*maxWaitingNode)
+		calls.Wait()
+		want("one", maxWaitingNode, one, oneNot, 2*maxWaitingNode)
+		want("two", maxWaitingNode, two, twoNot, maxWaitingNode)
+		want("half of all are strangers", maxWaiting/2-2*maxWaitingNode, rest, restNot, maxWaitingNode)
+		want("a node that is known", maxWaitingNode, known, knownNot, 2*maxWaitingNode)
+		if k.waits != 0 || len(k.waiting) != 0 {
+			t.Errorf("%d wait for %v", k.waits, k.waiting)
+		}
 	})
 }
 
