@@ -53,6 +53,10 @@ func (i *invocation) dial(ctx context.Context, acc *account) (*client.Client, er
 		}
 	}
 	i.status.node, i.status.connect = acc.address.Node, acc.Connect
+	hook, err := i.tapClient(acc.address.Node)
+	if err != nil {
+		return nil, err
+	}
 	c, err := client.Dial(ctx, acc.address.Node, &client.Options{
 		RootCAs:    roots,
 		Connect:    acc.Connect,
@@ -60,6 +64,7 @@ func (i *invocation) dial(ctx context.Context, acc *account) (*client.Client, er
 		Pins:       i.folder.pins(acc.address),
 		KeyChanged: i.warnKeyChanged,
 		Logger:     i.log,
+		Tap:        hook,
 	})
 	switch {
 	case err == nil:

@@ -19,6 +19,7 @@ import (
 // cli is the command line.
 type cli struct {
 	accountFlags
+	tapFlags
 
 	Register registerCmd `cmd:"" help:"Make an account on a node and sign in."`
 	SignIn   signInCmd   `cmd:"" help:"Sign in with an account that exists."`
@@ -31,6 +32,8 @@ type cli struct {
 	Devices  devicesCmd  `cmd:"" help:"List the account's devices, or remove one."`
 	Passwd   passwdCmd   `cmd:"" help:"Change the password and sign out all other devices."`
 	Conform  conformCmd  `cmd:"" help:"Test a node, clause by clause, against the specification of the protocol."`
+	Tap      tapCmd      `cmd:"" help:"Stand between clients and a node, and show what crosses."`
+	Replay   replayCmd   `cmd:"" help:"Make a recorded conversation again and compare what the node answers."`
 	Key      keyCmd      `cmd:"" help:"Print a node's OpenPGP certificate, to seal requests to it."`
 	Bench    benchCmd    `cmd:"" help:"Put a node under load and measure it."`
 	Doctor   doctorCmd   `cmd:"" help:"Find out what is wrong on the way to a node."`
@@ -103,22 +106,33 @@ func run(ctx context.Context, args []string, s streams) int {
 		return s.fail(usageError{fmt.Errorf("%w; see `tipt --help`", err)})
 	}
 	status := &statusHandler{w: s.err}
-	return s.fail(parsed.Run(&invocation{
+	i := &invocation{
 		streams: s,
 		flags:   c.accountFlags,
+		tap:     c.tapFlags,
 		folder:  folder,
 		status:  status,
 		log:     slog.New(status),
-	}, &c.Bench))
+	}
+	if err := i.tap.check(parsed.Command()); err != nil {
+		return s.fail(err)
+	}
+	err = parsed.Run(i, &c.Bench)
+	if i.tapped != nil {
+		err = errors.Join(err, i.tapped())
+	}
+	return s.fail(err)
 }
 
 // An invocation is what the commands are run with.
 type invocation struct {
 	streams
 	flags  accountFlags
+	tap    tapFlags
 	folder folder
 	status *statusHandler
 	log    *slog.Logger // to status: what becomes of the connection
+	tapped func() error // ends the client's own tap, once there is one
 }
 
 // fail prints the error, if there is one, and returns the exit status.

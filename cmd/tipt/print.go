@@ -151,6 +151,13 @@ func (h *statusHandler) redirect(w io.Writer) {
 	h.w = w
 }
 
+// Write prints whole lines where the records go.
+func (h *statusHandler) Write(b []byte) (int, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.w.Write(b)
+}
+
 func (h *statusHandler) Enabled(_ context.Context, level slog.Level) bool {
 	return level >= slog.LevelInfo
 }

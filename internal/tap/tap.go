@@ -1,205 +1,302 @@
-// Package tap puts the packets of a connection into words as they cross the
-// wire, for people who want to see what a client and its node say. It shows
-// shapes and sizes and short values; never a secret.
+// Package tap puts what crosses a connection into words, for people who want to see what
+// a client and its node say. [Proxy] taps a connection between any two, [Recorder] keeps what
+// crosses, [Replay] has a recorded conversation again. docs/tap.md describes all of it. What a
+// peer sends that no codec takes is shown as what it is; passwords, tokens and invitations are
+// masked unless somebody asks for them.
 package tap
 
 import (
-	"encoding/hex"
 	"fmt"
-	"strconv"
 	"strings"
-	"sync"
-	"unicode/utf8"
-
-	"github.com/tinylib/msgp/msgp"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/msgpack"
 )
 
-// A Conversation is one connection's packets. Responses do not name their
-// request on the wire; a Conversation remembers.
+// maxValues is how many values of a packet are looked at.
+const maxValues = 4096
+
+// A Note is something about a packet that breaks a clause of docs/conformance.md, or is
+// at least odd.
+type Note struct {
+	Clause string // such as T-2.10; empty where there is none
+	Text   string
+}
+
+// A Packet is what a binary message says, in words.
+type Packet struct {
+	Title   string // such as "REQUEST #0 HANDSHAKE"
+	Failed  bool   // it reports an error
+	Section string // of docs/protocol.md, such as "4, HANDSHAKE"; empty where none speaks of it
+	Notes   []Note
+	Masks   []Mask // where it holds secrets
+
+	root     msgpack.Value
+	broken   error // why root is not the whole of it
+	toNode   bool
+	kind     tipt.PacketType
+	name     string // of the request, also in its response
+	revision tipt.Revision
+}
+
+// A Conversation is what a client and its node have said on one connection. Responses do not
+// name their request on the wire; a Conversation remembers. It is for one goroutine at
+// a time. The zero Conversation is one that has just begun.
 type Conversation struct {
-	mu    sync.Mutex // guards the following field
-	asked [2][256]string
+	secrets *Secrets
+	form    tipt.Form // of the client's packets
+	began   bool      // a first request has come
+	sides   [2]asking
 }
 
-// Describe returns a line for a packet. toNode says in which direction it crosses.
-func (c *Conversation) Describe(toNode bool, packet []byte) string {
-	p, err := tipt.ParsePacket(packet, tipt.RevisionSeed)
-	if err != nil {
-		return fmt.Sprintf("%d bytes that are no packet: %v", len(packet), err)
-	}
-	var what string
-	switch p.Type {
-	case tipt.PacketRequest:
-		what = requestName(toNode, p.Code)
-		c.remember(toNode, p.ID, what)
-	case tipt.PacketResponse:
-		what = c.recall(!toNode, p.ID)
-	case tipt.PacketEvent:
-		what = eventName(toNode, p.Code)
-	}
-	line := fmt.Sprintf("%-8s #%-3d %-12s %5d B  ", p.Type, p.ID, what, len(packet))
-	if p.Err != nil {
-		return line + "error " + p.Err.Error()
-	}
-	if p.Body == nil {
-		return line + "nil"
-	}
-	return line + describe(p.Body)
+// An asking is what one side has asked, and by which version.
+type asking struct {
+	version string
+	asked   [256]question
 }
 
-func requestName(toNode bool, code uint8) string {
-	if toNode {
-		return tipt.NodeRequest(code).String()
-	}
-	return tipt.ClientRequest(code).String()
+type question struct {
+	open     bool // unanswered
+	name     string
+	revision tipt.Revision
+	version  string // of the packet: what a HANDSHAKE chooses
 }
 
-func eventName(toNode bool, code uint8) string {
-	if toNode {
-		return tipt.NodeRequest(code).String()
-	}
-	return tipt.ClientEvent(code).String()
+// NewConversation returns one that has just begun. Secrets may be shared by several.
+func NewConversation(s *Secrets) *Conversation {
+	return &Conversation{secrets: s, form: tipt.Form{Open: true}}
 }
 
-func direction(toNode bool) int {
+func side(toNode bool) int {
 	if toNode {
 		return 1
 	}
 	return 0
 }
 
-func (c *Conversation) remember(toNode bool, id uint8, what string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.asked[direction(toNode)][id] = what
-}
-
-func (c *Conversation) recall(toNode bool, id uint8) string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.asked[direction(toNode)][id]
-}
-
-// secrets are the keys of bodies whose values are never shown.
-var secrets = map[string]bool{"pass": true, "tok": true, "old": true, "new": true, "inv": true}
-
-// maxShown is how many bytes of a value are shown.
-const maxShown = 24
-
-// describe puts an encoded value into words.
-func describe(b []byte) string {
-	var out strings.Builder
-	if _, err := appendValue(&out, "", b); err != nil {
-		return fmt.Sprintf("% x", b[:min(len(b), maxShown)])
-	}
-	return out.String()
-}
-
-func appendValue(out *strings.Builder, key string, b []byte) (rest []byte, err error) {
-	switch msgp.NextType(b) {
-	case msgp.MapType:
-		return appendMap(out, b)
-	case msgp.ArrayType:
-		return appendArray(out, b)
-	case msgp.StrType:
-		value, rest, err := msgp.ReadStringBytes(b)
-		if err != nil {
-			return nil, err
-		}
-		if secrets[key] {
-			fmt.Fprintf(out, "(%d secret bytes)", len(value))
-			return rest, nil
-		}
-		out.WriteString(strconv.Quote(shorten(value)))
-		return rest, nil
-	case msgp.BinType:
-		value, rest, err := msgp.ReadBytesZC(b)
-		if err != nil {
-			return nil, err
-		}
-		appendBinary(out, key, value)
-		return rest, nil
-	case msgp.BoolType:
-		value, rest, err := msgp.ReadBoolBytes(b)
-		fmt.Fprint(out, value)
-		return rest, err
-	case msgp.NilType:
-		out.WriteString("nil")
-		return msgp.ReadNilBytes(b)
-	default:
-		value, rest, err := msgp.ReadUint64Bytes(b)
-		if err == nil && secrets[key] {
-			// GET_NODE_KEY's `new` is a bool, SET_PASSWORD's a string; a number is neither.
-			out.WriteString("(secret)")
-			return rest, nil
-		}
-		fmt.Fprint(out, value)
-		return rest, err
+// init makes the zero Conversation one that has just begun.
+func (c *Conversation) init() {
+	if c.secrets == nil {
+		*c = *NewConversation(NewSecrets())
 	}
 }
 
-func appendMap(out *strings.Builder, b []byte) ([]byte, error) {
-	n, rest, err := msgp.ReadMapHeaderBytes(b)
+// Read reads the next packet of the connection. toNode says in which direction it crosses.
+// The packet is not kept.
+func (c *Conversation) Read(toNode bool, packet []byte) Packet {
+	c.init()
+	p := Packet{toNode: toNode}
+	p.root, p.broken = msgpack.Dissect(packet, maxValues)
+	p.Masks = c.secrets.find(&p.root, p.broken != nil, packet)
+	if len(packet) > tipt.MaxPacketSize {
+		p.note("T-1.20", "%d bytes, over the %d that a packet may have: closes with 1009", len(packet), tipt.MaxPacketSize)
+	}
+	form := c.form
+	answered := c.answered(toNode, packet)
+	if answered != nil {
+		form.Revision = answered.revision
+	}
+	said, revision, err := form.ParsePacket(packet)
+	p.kind, p.revision = said.Type, revision
 	if err != nil {
-		return nil, err
+		c.malformed(&p, packet, said, err)
+	} else {
+		c.wellFormed(&p, said, answered)
 	}
-	out.WriteByte('{')
-	for i := range n {
-		if i > 0 {
-			out.WriteByte(' ')
-		}
-		var key string
-		if key, rest, err = msgp.ReadStringBytes(rest); err != nil {
-			return nil, err
-		}
-		out.WriteString(key + ":")
-		if rest, err = appendValue(out, key, rest); err != nil {
-			return nil, err
-		}
-	}
-	out.WriteByte('}')
-	return rest, nil
+	p.widths("", &p.root, packet)
+	return p
 }
 
-func appendArray(out *strings.Builder, b []byte) ([]byte, error) {
-	n, rest, err := msgp.ReadArrayHeaderBytes(b)
+// answered returns the request that packet answers, if it is a RESPONSE to one.
+func (c *Conversation) answered(toNode bool, packet []byte) *question {
+	k := msgpack.SkimBytes(packet)
+	if !k.Readable || tipt.PacketType(k.Type) != tipt.PacketResponse {
+		return nil
+	}
+	if q := &c.sides[side(!toNode)].asked[k.ID]; q.open {
+		return q
+	}
+	return nil
+}
+
+func (p *Packet) note(clause, format string, args ...any) {
+	p.Notes = append(p.Notes, Note{clause, fmt.Sprintf(format, args...)})
+}
+
+// wellFormed takes what said says.
+func (c *Conversation) wellFormed(p *Packet, said tipt.Packet, answered *question) {
+	switch said.Type {
+	case tipt.PacketRequest:
+		p.name = requestName(p.toNode, p.revision, said.Code)
+		c.ask(p, said)
+		p.Section = sectionOf(p.name)
+		p.body(said)
+	case tipt.PacketResponse:
+		c.answer(p, said, answered)
+	case tipt.PacketEvent:
+		p.name = eventName(p.toNode, p.revision, said.Code)
+		if p.Section = sectionOf(p.name); p.toNode {
+			p.Section = "2, Events to the node"
+		}
+		p.body(said)
+	}
+	p.Title = fmt.Sprintf("%s #%d %s", said.Type, said.ID, p.name)
+	if said.Type == tipt.PacketEvent {
+		p.Title = fmt.Sprintf("%s %s", said.Type, p.name)
+	}
+	if said.Err != nil {
+		p.Failed = true
+		p.Title += ", error " + said.Err.Code.String()
+	}
+	c.versions(p, said)
+}
+
+// ask notes a request.
+func (c *Conversation) ask(p *Packet, said tipt.Packet) {
+	q := &c.sides[side(p.toNode)].asked[said.ID]
+	if q.open {
+		clause := "T-3.13"
+		if p.toNode {
+			clause = "T-3.11"
+		}
+		p.note(clause, "the id %d is in flight: a %s with it has no response yet", said.ID, q.name)
+	}
+	if p.toNode && !c.began && p.name != tipt.RequestHandshake.String() {
+		p.note("T-3.37", "a request before HANDSHAKE")
+	}
+	c.began = c.began || p.toNode
+	*q = question{open: true, name: p.name, revision: p.revision, version: said.Version}
+}
+
+// answer notes a response.
+func (c *Conversation) answer(p *Packet, said tipt.Packet, answered *question) {
+	if answered == nil {
+		clause := "T-3.1"
+		if p.toNode {
+			clause = "T-3.12"
+		}
+		p.note(clause, "no request with id %d is in flight", said.ID)
+		p.name = "to nothing"
+		p.Section = "3.2"
+		return
+	}
+	answered.open = false
+	p.name, p.Section = answered.name, sectionOf(answered.name)
+	if said.Err != nil {
+		p.Section = "6"
+		return
+	}
+	p.body(said)
+	if !p.toNode && answered.name == tipt.RequestHandshake.String() && c.form.Open {
+		c.form = tipt.Form{Revision: answered.revision, Version: answered.version}
+		if answered.revision == tipt.RevisionDraft {
+			p.note("", "the connection goes on in the later drafts' form (section 9)")
+		}
+	}
+}
+
+// versions holds a packet's `ver` against those before it.
+func (c *Conversation) versions(p *Packet, said tipt.Packet) {
+	s := &c.sides[side(p.toNode)]
+	if p.revision == tipt.RevisionDraft {
+		return
+	}
+	if s.version != "" && s.version != said.Version {
+		clause := "T-4.10"
+		if p.toNode {
+			clause = "T-3.27"
+		}
+		p.note(clause, "ver %q after %q", said.Version, s.version)
+	}
+	s.version = said.Version
+}
+
+// body checks the body by the packet's name.
+func (p *Packet) body(said tipt.Packet) {
+	check := bodies[said.Type][p.name]
+	if check == nil {
+		return
+	}
+	err := check(said.Body, said.Newer)
 	if err != nil {
-		return nil, err
-	}
-	out.WriteByte('[')
-	for i := range n {
-		if i > 0 {
-			out.WriteByte(' ')
-		}
-		if rest, err = appendValue(out, "", rest); err != nil {
-			return nil, err
-		}
-	}
-	out.WriteByte(']')
-	return rest, nil
-}
-
-func appendBinary(out *strings.Builder, key string, value []byte) {
-	switch {
-	case secrets[key]:
-		fmt.Fprintf(out, "(%d secret bytes)", len(value))
-	case len(value) <= tipt.MessageIDSize:
-		out.WriteString(hex.EncodeToString(value))
-	default:
-		fmt.Fprintf(out, "%x…(%d bytes)", value[:4], len(value))
+		p.note(p.clauseOf(err), "%s", err)
 	}
 }
 
-// shorten cuts a text to maxShown bytes, at a rune's end.
-func shorten(s string) string {
-	if len(s) <= maxShown {
-		return s
+// malformed takes what cannot be taken.
+func (c *Conversation) malformed(p *Packet, packet []byte, said tipt.Packet, err error) {
+	p.Section = "2, What is malformed"
+	p.note(p.clauseOf(err), "%s", err)
+	k := msgpack.SkimBytes(packet)
+	if !k.Readable {
+		p.Title = "MALFORMED"
+		p.note("T-3.5", "id or pakt cannot be read: closes with 1002")
+		return
 	}
-	cut := maxShown
-	for cut > 0 && !utf8.RuneStart(s[cut]) {
-		cut--
+	p.kind = tipt.PacketType(k.Type)
+	switch code := p.root.Get(packet, "reqt"); {
+	case p.kind == tipt.PacketResponse:
+		p.name = c.sides[side(!p.toNode)].asked[said.ID].name
+		c.sides[side(!p.toNode)].asked[said.ID].open = false
+		p.note("T-3.8", "a malformed RESPONSE closes with 1002")
+	case p.kind > tipt.PacketEvent:
+		p.note("T-3.7", "an unknown pakt closes with 1002")
+	case p.kind == tipt.PacketRequest:
+		p.name = "?"
+		if code != nil && code.Family == msgpack.Uint && code.N < 0x80 {
+			p.name = requestName(p.toNode, p.revision, uint8(code.N))
+		}
+		c.ask(p, said)
 	}
-	return s[:cut] + "…"
+	p.Title = strings.TrimSpace(fmt.Sprintf("MALFORMED %s #%d %s", p.kind, k.ID, p.name))
+}
+
+func requestName(toNode bool, revision tipt.Revision, code uint8) string {
+	if toNode {
+		return revision.NodeRequest(code).String()
+	}
+	return tipt.ClientRequest(code).String()
+}
+
+func eventName(toNode bool, revision tipt.Revision, code uint8) string {
+	if toNode {
+		return revision.NodeRequest(code).String()
+	}
+	return tipt.ClientEvent(code).String()
+}
+
+// widths notes each value that has a smaller encoding.
+func (p *Packet) widths(path string, v *msgpack.Value, b []byte) {
+	if is, could := v.Heads(); could < is {
+		what := path
+		if what == "" {
+			what = "root"
+		}
+		p.note("T-2.10", "%s: %d bytes could be %d", what, is, could)
+	}
+	for i := range v.Items {
+		item := &v.Items[i]
+		var at string
+		switch {
+		case v.Family == msgpack.Array:
+			at = fmt.Sprintf("%s[%d]", path, i)
+		case i%2 == 1:
+			at = join(path, &v.Items[i-1], b)
+		default:
+			at = "the key " + join(path, item, b)
+		}
+		p.widths(at, item, b)
+	}
+}
+
+// join is the path of a key's value.
+func join(path string, key *msgpack.Value, b []byte) string {
+	name := plain(string(key.Text(b)[:min(len(key.Text(b)), 32)]))
+	if key.Family != msgpack.Str {
+		name = "(" + msgpack.Describe(key.First) + ")"
+	}
+	if path == "" {
+		return name
+	}
+	return path + "." + name
 }
