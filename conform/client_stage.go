@@ -179,7 +179,7 @@ func (st *stage) state() string {
 
 // admit lets a connection in as the rules say.
 func (st *stage) admit(ctx context.Context, tcp net.Conn) {
-	defer func() { _ = tcp.Close() }() // it may have ended
+	defer func() { _ = tcp.Close() }()                         // it may have ended
 	defer context.AfterFunc(ctx, func() { _ = tcp.Close() })() // ends its reader
 	c := &caller{at: time.Now()}
 	var r rules
