@@ -3,6 +3,7 @@ package node
 import (
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,8 +16,12 @@ import (
 
 // keptBy returns whose session keys an Opener keeps, which only its insides tell.
 func keptBy(o *seal.Opener) []string {
+	inside := reflect.ValueOf(o).Elem()
+	mu := (*sync.Mutex)(inside.FieldByName("mu").Addr().UnsafePointer())
+	mu.Lock()
+	defer mu.Unlock()
 	var senders []string
-	for _, from := range reflect.ValueOf(o).Elem().FieldByName("senders").MapKeys() {
+	for _, from := range inside.FieldByName("senders").MapKeys() {
 		senders = append(senders, from.FieldByName("User").String()+"@"+from.FieldByName("Node").String())
 	}
 	slices.Sort(senders)
