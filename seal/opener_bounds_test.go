@@ -13,7 +13,7 @@ import (
 func (o *Opener) enter(from tipt.Address, number int) *keptKey {
 	k := &keptKey{
 		from:   from,
-		packet: fmt.Appendf(make([]byte, 0, 96), "%096d", number), // as long as one for an ECDH subkey
+		packet: fmt.Appendf(make([]byte, 0, 110), "%0110d", number), // as long as one for an ECDH subkey
 		key:    bytes.Repeat([]byte{1}, 32),
 		subkey: &o.key.decryption[0],
 		since:  testTime,
@@ -111,7 +111,7 @@ func TestOpenerSize(t *testing.T) {
 		name   string
 		packet int
 		want   uint64 // bytes for each session key
-	}{{"ECDH", 96, 500}, {"ML-KEM", maxKeptPacket, 1_700}} {
+	}{{"ECDH", 110, 500}, {"ML-KEM", maxKeptPacket, 1_700}} {
 		o := NewOpener(newTestKey(t))
 		before := heap()
 		for i := range maxKeptOwn {
