@@ -112,6 +112,7 @@ func (d *doctor) steps() []step {
 		{"HANDSHAKE", "PONG", d.handshake},
 		{"status", "TLS", d.status},
 		{"key", "TLS", d.key},
+		{"forward", "TLS", d.forward},
 		{"clock", "HANDSHAKE", d.clock},
 	}
 }

@@ -116,6 +116,14 @@ func TestDoctor(t *testing.T) {
 		}},
 		{name: "key-other-name", sick: func(p *patient) { p.key = newPatientKey(t, "other.example") }},
 
+		{name: "forward-anonymous", sick: func(p *patient) { p.pages["/api/forward"] = status(http.StatusBadRequest) }, well: true},
+		{name: "forward-forbidden", sick: func(p *patient) { p.pages["/api/forward"] = status(http.StatusForbidden) }},
+		{name: "forward-unavailable", sick: func(p *patient) { p.pages["/api/forward"] = status(http.StatusServiceUnavailable) }},
+		{name: "forward-redirected", sick: func(p *patient) {
+			p.pages["/api/forward"] = status(http.StatusPermanentRedirect, "Location", "https://www.node.example/api/forward")
+		}},
+		{name: "forward-ended", sick: func(p *patient) { p.pages["/api/forward"] = hangUp }},
+
 		{name: "clock-ahead", sick: func(p *patient) { p.answers[tipt.RequestGetInfo] = info("node.example", 10*time.Minute) }},
 		{name: "clock-behind", sick: func(p *patient) { p.answers[tipt.RequestGetInfo] = info("node.example", -6*time.Minute) }},
 		{name: "clock-near", sick: func(p *patient) { p.answers[tipt.RequestGetInfo] = info("node.example", -4*time.Minute) }, well: true},

@@ -197,6 +197,35 @@ func (d *doctor) key(ctx context.Context) (string, error) {
 	return "OpenPGP fingerprint " + certificate.Fingerprint(), nil
 }
 
+// forward looks whether other nodes' messages come in: one for which nobody vouches is refused for
+// that (section 5.4) or, where such are taken, for its form, and by nothing in front of the node.
+func (d *doctor) forward(ctx context.Context) (string, error) {
+	const pass = "Have the proxy in front of the node pass POST /api/forward on to it."
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+string(d.node)+"/api/forward", http.NoBody)
+	if err != nil {
+		return "", err
+	}
+	request.Header.Set("Content-Type", "application/octet-stream")
+	response, err := d.http().Do(request)
+	if err != nil {
+		return "", complain(pass, "no answer to POST /api/forward: %v", bare(err))
+	}
+	defer response.Body.Close()
+	switch status := response.StatusCode; {
+	case status == http.StatusUnauthorized:
+		return "what nobody vouches for is refused", nil
+	case status == http.StatusBadRequest:
+		return "what nobody vouches for is taken too", nil
+	case status >= 300 && status < 400:
+		return "", complain("Serve it there: other nodes follow no redirect.", "POST /api/forward is redirected to %s", response.Header.Get("Location"))
+	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:
+		return "", complain("It is overloaded or in maintenance (`tiptd maintenance off` ends that), or a proxy in front of it does not reach it.",
+			"the answer to POST /api/forward is HTTP status %d", status)
+	default:
+		return "", complain(pass, "the answer to POST /api/forward is HTTP status %d, not 401", status)
+	}
+}
+
 func (d *doctor) clock(ctx context.Context) (string, error) {
 	asked := time.Now()
 	p, err := d.link.Call(ctx, uint8(tipt.RequestGetInfo), nil)

@@ -61,6 +61,12 @@ func newPatient(t *testing.T, cert *tls.Certificate) *patient {
 			_, _ = w.Write(p.key.Certificate()) // likewise
 		},
 	}
+	p.pages["/api/forward"] = func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/octet-stream" {
+			t.Errorf("asked for /api/forward by %s %v", r.Method, r.Header)
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+	}
 	p.answers = map[tipt.NodeRequest]func() []byte{
 		tipt.RequestHandshake: func() []byte {
 			return tipt.HandshakeResponse{Version: tipt.Version, Compatible: true}.Append(nil)
