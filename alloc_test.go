@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tinylib/msgp/msgp"
 
@@ -18,45 +17,6 @@ func forward(size int) (tipt.ForwardRequest, []byte) {
 	f := tipt.ForwardRequest{Node: "node.example", Sealed: bytes.Repeat([]byte("s"), size), Ref: &ref}
 	p := tipt.Packet{Version: tipt.Version, ID: 7, Code: uint8(tipt.RequestForward), Body: f.Append(nil)}
 	return f, tipt.AppendPacket(nil, tipt.RevisionSeed, &p)
-}
-
-// TestAllocations pins what a packet costs. The strings and the `ref` of a body
-// are copies, a large message never is.
-func TestAllocations(t *testing.T) {
-	for _, size := range []int{64, 64 << 10} {
-		f, b := forward(size)
-		p, err := tipt.ParsePacket(b, tipt.RevisionSeed)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var parsed tipt.ForwardRequest
-		deliver := tipt.DeliverRequest{From: "alice@a.example", Time: time.UnixMilli(1), Message: f.Sealed}
-		delivered := deliver.Append(nil)
-		failed := tipt.Packet{Version: tipt.Version, Type: tipt.PacketResponse, Err: &tipt.Error{Code: tipt.ErrBusy, Wait: time.Second}}
-		room := make([]byte, 0, 2*len(b))
-		for _, c := range []struct {
-			name string
-			want float64
-			f    func()
-		}{
-			{"parse a packet", 0, func() { _, _ = tipt.ParsePacket(b, tipt.RevisionSeed) }},
-			{"parse a FORWARD: node and ref", 2, func() { _ = parsed.Parse(p.Body, false) }},
-			{"parse a DELIVER: from", 1, func() { _ = new(tipt.DeliverRequest).Parse(delivered, false) }},
-			{"append a packet", 1, func() { _ = tipt.AppendPacket(nil, tipt.RevisionSeed, &p) }},
-			{"append a FORWARD", 1, func() { _ = f.Append(nil) }},
-			{"append a DELIVER", 1, func() { _ = deliver.Append(nil) }},
-			{"append a packet where there is room", 0, func() { _ = tipt.AppendPacket(room, tipt.RevisionSeed, &p) }},
-			{"append a FORWARD where there is room", 0, func() { _ = f.Append(room) }},
-			{"append a failed response where there is room", 0, func() { _ = tipt.AppendPacket(room, tipt.RevisionSeed, &failed) }},
-		} {
-			if raceDetector && c.want > 0 {
-				c.want++ // slices.Grow allocates twice under it
-			}
-			if got := testing.AllocsPerRun(100, c.f); got > c.want {
-				t.Errorf("%d bytes: %s: %v allocations, want %v", size, c.name, got, c.want)
-			}
-		}
-	}
 }
 
 // TestAliases checks that large values are the input's own bytes, and that nothing

@@ -1,5 +1,0 @@
-//go:build race
-
-package tipt_test
-
-const raceDetector = true
