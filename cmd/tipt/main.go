@@ -31,7 +31,7 @@ type cli struct {
 	Info     infoCmd     `cmd:"" help:"Show the account and what its node says about itself."`
 	Devices  devicesCmd  `cmd:"" help:"List the account's devices, or remove one."`
 	Passwd   passwdCmd   `cmd:"" help:"Change the password and sign out all other devices."`
-	Conform  conformCmd  `cmd:"" help:"Test a node, clause by clause, against the specification of the protocol."`
+	Conform  conformCmd  `cmd:"" help:"Test a node or a client, clause by clause, against the specification of the protocol."`
 	Tap      tapCmd      `cmd:"" help:"Stand between clients and a node, and show what crosses."`
 	Replay   replayCmd   `cmd:"" help:"Make a recorded conversation again and compare what the node answers."`
 	Key      keyCmd      `cmd:"" help:"Print a node's OpenPGP certificate, to seal requests to it."`
