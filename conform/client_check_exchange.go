@@ -99,7 +99,7 @@ func clientAnyOrder(st *stage) {
 	for i := range 3 {
 		st.line(fmt.Sprintf("one of three, %d", i))
 	}
-	st.within(time.Second, func() bool { return len(held) == 3 })
+	st.within(givingUp, func() bool { return len(held) == 3 })
 	st.mu.Lock()
 	waiting := held
 	held = nil

@@ -81,7 +81,7 @@ func clientExpiredSubkey(st *stage) {
 }
 
 // resealing is how long a client may take to seal a message anew that nobody could open.
-const resealing = 2 * time.Second
+const resealing = 5 * time.Second
 
 func cannotOpen() bin { return bin(fields{"err", fields{"code", errCannotOpen}}.pack()) }
 
@@ -109,6 +109,6 @@ func clientKeyChanged(st *stage) {
 		st.fatal(nil, "an OpenPGP key", err.Error())
 	}
 	out, errs := st.changeKey(g, "T-7.8", next)
-	warned := st.within(2*time.Second, func() bool { return st.program.out.count() > out || st.program.errs.count() > errs })
+	warned := st.await(func() bool { return st.program.out.count() > out || st.program.errs.count() > errs })
 	st.check(g.conn, warned, "a warning, since another primary key has taken the place of the first", "nothing printed")
 }

@@ -87,7 +87,8 @@ func clientRepeated(st *stage) {
 		st.wrong(g.conn, "a message with the same `mid` of another sender on a line of standard output", st.state())
 	}
 	g.hang()
-	if g = st.guestWithin(st.s.patience + backOff); g != nil {
+	if next := st.guestWithin(st.s.patience + backOff); next != nil {
+		g = next
 		st.signedIn(g)
 		g.wantTaken(g.deliver(body), "a DELIVER that comes again on the next connection")
 		g.goesOn("a message that came again")
@@ -95,7 +96,7 @@ func clientRepeated(st *stage) {
 	st.mu.Lock()
 	n := st.countPrinted(text)
 	st.mu.Unlock()
-	st.check(nil, n == 1, "a message that came three times on one line of standard output", fmt.Sprintf("%d lines", n))
+	st.check(g.conn, n == 1, "a message that came three times on one line of standard output", fmt.Sprintf("%d lines", n))
 }
 
 func clientForms(st *stage) {
@@ -158,7 +159,7 @@ func clientKilled(st *stage) {
 		text := fmt.Sprintf("safe %s %d.", st.s.run, i)
 		texts[g.deliver(delivery(textMessage(text)))] = text
 	}
-	first := st.program
+	first, before := st.program, g.conn
 	signalGroup(first.cmd, true)
 	<-first.done
 	g.hang()
@@ -181,7 +182,7 @@ func clientKilled(st *stage) {
 			lost++
 		}
 	}
-	st.check(nil, lost == 0, "every message that was answered shown before the client was killed, or after it was started again",
+	st.check(before, lost == 0, "every message that was answered shown before the client was killed, or after it was started again",
 		fmt.Sprintf("%d of %d were not", lost, len(all)))
 }
 
