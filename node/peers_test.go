@@ -135,6 +135,33 @@ func TestHeard(t *testing.T) {
 	}
 }
 
+// TestDeletedSender has somebody write and delete the account: what waits is still sent
+// (section 4, DELETE_ACCOUNT), and what would come back is dropped.
+func TestDeletedSender(t *testing.T) {
+	a, b := newTwo(t)
+	alice := signIn(t, a, "alice")
+	b.Stop()
+	for i, to := range []string{"nobody", "bob"} {
+		alice.Ask(uint8(i), tipt.RequestForward, b.Message(t, to, tipt.NewMessageID(), "farewell", false))
+		alice.WantReply(uint8(i))
+	}
+	alice.Ask(9, tipt.RequestDeleteAccount, tipt.DeleteAccountRequest{Password: "alice's password"}.Append(nil))
+	alice.WantReply(9)
+	alice.Hang()
+	b.Again(t)
+	bob := signIn(t, b, "bob")
+	var ok node.AdminQueue
+	if status := admin(t, a, http.MethodPost, "/queue/"+string(nodeB)+"/retry", &ok); status != http.StatusOK {
+		t.Errorf("retry: %d", status)
+	}
+	id, d := bob.WantDeliver()
+	if d.From != "alice@a.example" || string(d.Message) != "farewell" {
+		t.Errorf("delivered %+v", d)
+	}
+	bob.Answer(id, nil)
+	waiting(t, a, func(list []peer.Waiting) bool { return len(list) == 0 })
+}
+
 func TestReturnsFromAnotherNode(t *testing.T) {
 	a, b := newTwo(t)
 	alice := signIn(t, a, "alice")
