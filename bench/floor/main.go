@@ -11,6 +11,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/signal"
@@ -47,7 +48,7 @@ func main() {
 	var c cli
 	kong.Parse(&c, kong.Description("The floor that `tipt bench` compares nodes with. It has no locks on its doors: for measuring only."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := c.run(ctx)
+	err := c.run(ctx, os.Stderr)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "floor: %v\n", err)
@@ -55,7 +56,8 @@ func main() {
 	}
 }
 
-func (c *cli) run(ctx context.Context) (err error) {
+// run serves until ctx is done, and tells w where.
+func (c *cli) run(ctx context.Context, w io.Writer) (err error) {
 	name, err := tipt.ParseNodeName(c.Node)
 	if err != nil {
 		return err
@@ -98,7 +100,7 @@ func (c *cli) run(ctx context.Context) (err error) {
 	}
 	start(f.commit)
 	start(func(ctx context.Context) error { return f.accept(ctx, listener, config) })
-	fmt.Fprintf(os.Stderr, "listening on %s\n", listener.Addr())
+	fmt.Fprintf(w, "listening on %s\n", listener.Addr())
 	select {
 	case <-ctx.Done():
 		return nil
