@@ -28,6 +28,25 @@ func forgets(clause string) clientDefect {
 	})
 }
 
+// repeats is a client that sends a message again as it was sealed for the connection before.
+func repeats() clientDefect {
+	var mu sync.Mutex
+	sealed := make(map[string]any)
+	return asks("T-5.17", "client-lost", "keeps a session key over connections", func(_ *bent, f fields) []raw {
+		if !isAsking(f, reqForward) {
+			return nil
+		}
+		body := f.part("body")
+		ref := string(body.get("ref").(raw))
+		mu.Lock()
+		defer mu.Unlock()
+		if sealed[ref] == nil {
+			sealed[ref] = body.get("msg")
+		}
+		return []raw{f.with("body", body.with("msg", sealed[ref])).pack()}
+	})
+}
+
 // at makes a connection to the suite at that time, for the next that the client makes.
 func (w *wrapper) at(d time.Duration) {
 	pool := make(chan net.Conn, 1)
@@ -58,6 +77,7 @@ var lostOnce atomic.Bool
 var clientConnectingDefects = []clientDefect{
 	forgets("T-1.38"),
 	forgets("T-7.6"),
+	repeats(),
 	{defect: defect{clause: "T-7.1", name: "does not pause"}, loss: func(w *wrapper) {
 		if lostOnce.CompareAndSwap(false, true) {
 			go w.knocks(20, func(int) time.Duration { return 200 * time.Millisecond })
