@@ -73,7 +73,10 @@ func (o *Outbox) Retry(ctx context.Context, node tipt.NodeName) error {
 // Hold keeps what waits for a destination, and what comes for it, until Retry. Messages
 // still come back after five days.
 func (o *Outbox) Hold(ctx context.Context, node tipt.NodeName) error {
-	return o.change(ctx, node, func(d *destination) { d.pause.Held = true })
+	return o.change(ctx, node, func(d *destination) {
+		d.pause.Held = true
+		o.putAwayLocked(d)
+	})
 }
 
 // change changes a destination's pause, there and in the store.

@@ -16,6 +16,8 @@ const (
 	// lookPause is how often the outbox looks for what has to come back although nobody
 	// tries to send it.
 	lookPause = time.Minute
+	// maxAtHand bounds the bytes of entries that are kept in memory besides those on their way.
+	maxAtHand = 16 << 20
 	// maxLoadedPause is the longest pause that is taken over from an earlier process,
 	// whose clock may have been wrong.
 	maxLoadedPause = maxRetryAfter
@@ -46,8 +48,8 @@ type OutboxLimits struct {
 // or returned (section 3.3). A node that cannot be reached pauses all its queues, any
 // other failure pauses the queue alone, so that no node delays another and no user another.
 //
-// The entries are in the store; in memory is a queue's length and state, and
-// the messages that are on their way.
+// The entries are in the store; in memory is a queue's length and state, and the
+// messages that are on their way or will be at once.
 type Outbox struct {
 	store     store.Store
 	committer *store.Committer
@@ -62,8 +64,9 @@ type Outbox struct {
 	unread  error           // why the store could not be read
 	nodes   map[tipt.NodeName]*destination
 	users   map[store.UserID]*usage
-	trying  pool // of queues whose last message, and node, did not fail
-	failing pool // of the others, so that they delay nobody
+	atHand  int64 // bytes of the queues' atHand
+	trying  pool  // of queues whose last message, and node, did not fail
+	failing pool  // of the others, so that they delay nobody
 }
 
 // A usage counts what waits, and what is being added.
@@ -104,8 +107,11 @@ type queue struct {
 	claims int           // of those who wait to take it: it begins no message
 	freed  chan struct{} // closed when it is not taken any more; nil when nobody waits
 
-	head   *store.OutboxEntry // the first entry, while Add starts the queue
-	unsure bool               // the first entry may have been sent by an earlier process, or unnoted by this one
+	// The last entries, in order, which need not be read again: none has failed. The first of
+	// them is the queue's first when they are as many as kept.
+	atHand []*store.OutboxEntry
+	unsure bool         // the first entry may have been sent by an earlier process, or unnoted by this one
+	from   tipt.Address // the user's, once looked up; for who has taken the queue
 
 	// The pause of this queue alone. The store has it with the first entry.
 	until    time.Time
@@ -274,15 +280,53 @@ func (o *Outbox) Add(ctx context.Context, e store.OutboxEntry, done func(error))
 	return nil
 }
 
-// addedLocked notes that an entry is in the store, and starts its queue. Where that begins
-// to send at once it need not read it.
+// addedLocked notes that an entry is in the store, and starts its queue.
 func (o *Outbox) addedLocked(q *queue, e *store.OutboxEntry) {
-	if q.kept++; q.kept == 1 {
-		q.head = e
-	}
+	q.kept++
+	o.rememberLocked(q, e)
 	o.startLocked(q)
-	q.head = nil
 	o.forgetLocked(q) // it may have been given back already
+}
+
+// rememberLocked keeps an entry that was added at hand, if it may soon be sent.
+func (o *Outbox) rememberLocked(q *queue, e *store.OutboxEntry) {
+	size := int64(len(e.Sealed))
+	fits := func() bool { return !q.pausedLocked() && o.atHand+size <= maxAtHand }
+	if !fits() {
+		o.trimLocked(q, 0) // what is at hand has to be the last ones
+		if !fits() {
+			return
+		}
+	}
+	q.atHand = append(q.atHand, e)
+	o.atHand += size
+}
+
+// trimLocked lets go of the first entries at hand, as far as there are more than n.
+func (o *Outbox) trimLocked(q *queue, n int) {
+	for len(q.atHand) > max(n, 0) {
+		o.atHand -= int64(len(q.atHand[0].Sealed))
+		q.atHand[0] = nil
+		q.atHand = q.atHand[1:]
+	}
+	if len(q.atHand) == 0 {
+		q.atHand = nil
+	}
+}
+
+// putAwayLocked keeps nothing at hand for a destination that is not tried for a while.
+func (o *Outbox) putAwayLocked(d *destination) {
+	for _, q := range d.queues {
+		o.trimLocked(q, 0)
+	}
+}
+
+// firstLocked returns the first entry where it is at hand, else nil.
+func (q *queue) firstLocked() *store.OutboxEntry {
+	if q.kept == 0 || len(q.atHand) != q.kept {
+		return nil
+	}
+	return q.atHand[0]
 }
 
 var (

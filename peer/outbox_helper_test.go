@@ -34,6 +34,7 @@ type testStore struct {
 
 	mu     sync.Mutex // guards the following fields
 	head   error      // of OutboxHead
+	heads  int        // calls of it
 	queues error      // of OutboxQueues
 	commit func(store.Op) error
 }
@@ -46,6 +47,7 @@ func (s *testStore) set(f func(*testStore)) {
 
 func (s *testStore) OutboxHead(ctx context.Context, node tipt.NodeName, user store.UserID) (store.OutboxEntry, error) {
 	s.mu.Lock()
+	s.heads++
 	err := s.head
 	s.mu.Unlock()
 	if err != nil {

@@ -125,8 +125,9 @@ func (o *Outbox) pumpLocked(p *pool) {
 	for o.alive != nil && len(p.waiting) > 0 {
 		q := p.waiting[0]
 		size := min(q.bytes, tipt.MaxSealedSize)
-		if q.head != nil {
-			size = int64(len(q.head.Sealed))
+		head := q.firstLocked()
+		if head != nil {
+			size = int64(len(head.Sealed))
 		}
 		if p.places == 0 || p.bytes < size {
 			return
@@ -136,7 +137,7 @@ func (o *Outbox) pumpLocked(p *pool) {
 		p.waiting[0] = nil
 		p.waiting = p.waiting[1:]
 		q.stage = taken
-		ctx, head := o.alive, q.head
+		ctx := o.alive
 		o.sends.Go(func() { o.send(ctx, p, q, head, size) })
 	}
 }

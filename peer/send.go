@@ -54,13 +54,16 @@ func (o *Outbox) deliver(ctx context.Context, q *queue, entry *store.OutboxEntry
 		o.remove(note, q, entry, &tipt.ReturnRequest{Code: code, HasCode: true})
 		return
 	}
-	from, err := o.o.Sender(note, q.user)
-	if err != nil {
-		o.storeFailed(q, fmt.Errorf("look up a sender: %w", err))
-		return
+	if q.from.User == "" {
+		from, err := o.o.Sender(note, q.user)
+		if err != nil {
+			o.storeFailed(q, fmt.Errorf("look up a sender: %w", err))
+			return
+		}
+		q.from = from
 	}
 	began := time.Now()
-	answer, err := o.o.Forward(ctx, q.to.name, from, entry.Sealed)
+	answer, err := o.o.Forward(ctx, q.to.name, q.from, entry.Sealed)
 	if err != nil {
 		o.failed(ctx, q, entry, began, err)
 		return
@@ -144,6 +147,7 @@ func (o *Outbox) pauseQueue(ctx context.Context, q *queue, entry *store.OutboxEn
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	q.until, q.reason = next, retry.Reason
+	o.trimLocked(q, 0)
 }
 
 // pauseNode pauses all that is for a destination. Of many messages that were on their way
@@ -162,6 +166,7 @@ func (o *Outbox) pauseNode(ctx context.Context, d *destination, began time.Time,
 		d.pause.Reason = f.Error()
 		next = now.Add(backoff(d.pause.Attempts))
 	}
+	o.putAwayLocked(d)
 	next = later(next, d.asked)
 	changed := counts || !next.Equal(d.pause.Next)
 	d.pause.Next = next
@@ -213,6 +218,7 @@ func (o *Outbox) take(ctx context.Context, q *queue, entry *store.OutboxEntry, b
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	q.kept--
+	o.trimLocked(q, q.kept)
 	o.countLocked(q, -1, -int64(len(entry.Sealed)))
 	q.until, q.reason, q.unsure = time.Time{}, "", false
 	q.heard, q.forgiven = false, 0
@@ -224,6 +230,7 @@ func (o *Outbox) take(ctx context.Context, q *queue, entry *store.OutboxEntry, b
 func (o *Outbox) unnoted(q *queue, err error) {
 	o.mu.Lock()
 	q.unsure = true
+	o.trimLocked(q, 0)
 	o.mu.Unlock()
 	o.storeFailed(q, err)
 }
@@ -235,4 +242,5 @@ func (o *Outbox) storeFailed(q *queue, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	q.until, q.reason = time.Now().Add(storePause), "this node's store failed"
+	o.trimLocked(q, 0)
 }

@@ -400,22 +400,23 @@ func TestStoreFails(t *testing.T) {
 	broken := errors.New("broken")
 	testOutbox(t, func(t *office) {
 		t.store.set(func(s *testStore) { s.head = broken })
+		t.fails(status(500))
+		t.add("alice", other, "to be read again")
+		time.Sleep(10 * time.Minute)
+		t.wantTexts("cannot be read", "to be read again")
+		if list := t.List(); len(list) != 1 || list[0].Reason != "this node's store failed" {
+			t.Errorf("listed %+v", list)
+		}
 		t.answers(func(ctx context.Context, c call) (Answer, error) {
 			if c.text == "bad" {
 				return Answer{}, status(403)
 			}
 			return stored(ctx)
 		})
-		t.add("alice", other, "at hand", "to be read")
-		time.Sleep(10 * time.Minute)
-		t.wantTexts("cannot be read", "at hand")
-		if list := t.List(); len(list) != 1 || list[0].Reason != "this node's store failed" {
-			t.Errorf("listed %+v", list)
-		}
 		t.store.set(func(s *testStore) { s.head = nil })
 		time.Sleep(storePause)
-		t.wantTexts("can be read", "to be read")
-		t.wantEmpty("both are delivered")
+		t.wantTexts("can be read", "to be read again")
+		t.wantEmpty("it is delivered")
 
 		// What was sent and could not be noted is sent again.
 		noRemove := func(op store.Op) error {
