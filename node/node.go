@@ -101,6 +101,7 @@ type Node struct {
 	opener    atomic.Pointer[seal.Opener]  // of key, likewise
 	keyChange sync.Mutex
 	online    online
+	known     recipients
 	tasks     sync.WaitGroup // sessions and what they started
 	stats     stats
 

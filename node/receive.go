@@ -83,7 +83,7 @@ func (n *Node) receiveMessage(ctx context.Context, from sender, m *tipt.MessageF
 		done(refuse(tipt.ErrForwardMalformed, "body.to: %v", err), nil)
 		return
 	}
-	user, err := n.config.Store.User(ctx, name)
+	user, err := n.recipient(ctx, name)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		done(refuse(tipt.ErrNoSuchUser, "no user %s here", name), nil)
@@ -98,7 +98,7 @@ func (n *Node) receiveMessage(ctx context.Context, from sender, m *tipt.MessageF
 			return
 		}
 	}
-	message := mailbox.Message{User: user.ID, Kind: store.KindDeliver, From: from.text, ID: m.ID, Body: m.Message}
+	message := mailbox.Message{User: user, Kind: store.KindDeliver, From: from.text, ID: m.ID, Body: m.Message}
 	err = n.mailboxes.Append(ctx, message, func(outcome store.Outcome, err error) {
 		switch {
 		case err != nil:
