@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -12,11 +13,16 @@ func clientSlowScenarios() []clientScenario {
 	}
 }
 
-const (
-	pingsEvery  = 5 * time.Minute
-	pongsWithin = 30 * time.Second
-	slack       = 10 * time.Second
-)
+// slack is what a client may take longer than it should.
+const slack = 10 * time.Second
+
+// minutes is that many, as long as they are for this run.
+func (st *stage) minutes(n float64) time.Duration {
+	return time.Duration(n * float64(cmp.Or(st.run.minute, time.Minute)))
+}
+
+// pingsEvery is how long a client may be without a PING.
+func (st *stage) pingsEvery() time.Duration { return st.minutes(5) }
 
 // pinged waits for a PING, or for the GET_INFO in its place.
 func (g *guest) pinged(d time.Duration) bool {
@@ -33,7 +39,7 @@ func (g *guest) pinged(d time.Duration) bool {
 func clientPings(st *stage) {
 	g := st.connected()
 	st.on("T-1.25")
-	if !g.pinged(pingsEvery + slack) {
+	if !g.pinged(st.pingsEvery() + slack) {
 		st.wrong(g.conn, "a PING within five minutes", g.state())
 		return
 	}
@@ -46,12 +52,13 @@ func clientNoticesSilence(st *stage) {
 	g.mute = true
 	g.mu.Unlock()
 	_ = st.hold(func(p *packet) bool { return p.reqt == reqGetInfo }) // and never answers
-	if !g.pinged(pingsEvery + slack) {
+	if !g.pinged(st.pingsEvery() + slack) {
 		st.skip("the client sends no PING")
 	}
 	st.on("T-7.3")
-	if !g.await(pongsWithin+slack, func() bool { return g.end != nil }) {
-		st.fatal(g.conn, fmt.Sprintf("an end of the connection within %v of a PING that has no answer", pongsWithin), g.state())
+	within := st.minutes(0.5)
+	if !g.await(within+slack, func() bool { return g.end != nil }) {
+		st.fatal(g.conn, fmt.Sprintf("an end of the connection within %v of a PING that has no answer", within), g.state())
 	}
 	st.behave(func(r *rules) { r.answer = nil })
 	st.signedIn(st.again())

@@ -125,3 +125,12 @@ var clientConnectingDefects = []clientDefect{
 	told("T-7.7", "client-given-up-1009", 1009, 1011),
 	told("T-7.7", "client-given-up-1002", 1002, 1011),
 }
+
+// slowClient is in place of the clause of what slowClients are.
+const slowClient = "slow"
+
+var slowClients = []clientDefect{
+	{defect: defect{clause: slowClient, name: "pings"}, pings: true},
+	{defect: defect{clause: slowClient, name: "never pings"}},
+	{defect: defect{clause: slowClient, name: "pings and does not mind"}, pings: true, patient: true},
+}

@@ -44,6 +44,8 @@ type ClientOptions struct {
 	Slow    bool   // also what takes minutes
 	// Patience is how long a client may take for what it has to do at once; 0 is 15 s.
 	Patience time.Duration
+
+	minute time.Duration // of scenarios that take minutes; 0 is one, and tests have less time
 }
 
 // A clientSuite is one run against a client.

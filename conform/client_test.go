@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if name, is := os.LookupEnv(wrapped); is {
-		if err := wrap(strings.TrimSpace(name)); err != nil {
+		if err := wrap(name); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 
 // The client of this project passes, and the proxy by itself breaks nothing.
 func TestClient(t *testing.T) {
-	cmd, err := command("")
+	cmd, err := command(noDefect, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestBrokenClients(t *testing.T) {
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			cmd, err := command(d.clause + " " + d.name)
+			cmd, err := command(d.clause, d.name)
 			if err != nil {
 				t.Error(err)
 				return
@@ -92,16 +92,37 @@ func TestBrokenClients(t *testing.T) {
 	}
 	group.Wait()
 	for id, is := range known {
-		if is && !caught[id] && unbrokenClients[id] == "" {
+		if is && !caught[id] && id != "T-1.25" && id != "T-7.3" { // those are in TestSlowClients
 			t.Errorf("no broken client for %s", id)
 		}
 	}
 }
 
-// unbrokenClients says why a clause has no broken client.
-var unbrokenClients = map[string]string{
-	"T-1.25": "takes minutes",
-	"T-7.3":  "takes minutes",
+// What takes minutes, with shorter ones: a client that is quick enough passes, others are caught.
+func TestSlowClients(t *testing.T) {
+	for _, tt := range []struct{ name, broken string }{
+		{"pings", ""},
+		{"never pings", "T-1.25"},
+		{"pings and does not mind", "T-7.3"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cmd, err := command(slowClient, tt.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			report, err := RunClient(t.Context(), ClientOptions{Command: cmd, Only: `T-1\.25|T-7\.3`, Slow: true, minute: time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, result := range report.Results {
+				id := result.Clause.ID
+				if failed := result.Status == Failed; failed != (id == tt.broken) && (id == "T-1.25" || id == "T-7.3") {
+					t.Errorf("%s: %s, %+v", id, result.Status, result.Findings)
+				}
+			}
+		})
+	}
 }
 
 // A command that is no client is told from one that breaks a clause.

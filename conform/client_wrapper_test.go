@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -44,6 +43,8 @@ type clientDefect struct {
 	warn     func(was, is string, same bool)    // of a certificate that is not the one before
 	taken    func(w *wrapper, r *http.Response) // the answer to the request for an upgrade
 	parallel bool                               // each line is sent at once
+	pings    bool                               // PINGs often, and ends a connection on which one has no answer …
+	patient  bool                               // … or does not
 }
 
 // A resealed message is sealed anew for a defect.
@@ -77,10 +78,11 @@ var running *wrapper
 // wrap is the main function of a client with a defect.
 func wrap(name string) error {
 	ctx := context.Background()
-	i := slices.IndexFunc(clientDefects, func(d clientDefect) bool { return d.clause+" "+d.name == name })
+	all := slices.Concat(clientDefects, slowClients)
+	i := slices.IndexFunc(all, func(d clientDefect) bool { return d.clause+" "+d.name == name })
 	w := &wrapper{address: os.Getenv("TIPT_CONNECT"), roots: x509.NewCertPool()}
 	if i >= 0 {
-		w.d = clientDefects[i]
+		w.d = all[i]
 	} else {
 		w.d.parallel = true
 	}
@@ -284,6 +286,9 @@ func (w *wrapper) serve(c net.Conn) {
 	b := &bent{client: c, node: node, asked: make(map[uint8]int)}
 	d := w.d.defect
 	d.ask, d.say = w.asking(d.ask), w.saying(d.say)
+	if w.d.pings {
+		defer w.ping(b, &d)()
+	}
 	var group sync.WaitGroup
 	group.Go(func() {
 		defer c.Close()
@@ -292,6 +297,40 @@ func (w *wrapper) serve(c net.Conn) {
 	frames(r, b, func(f frame) { b.fromClient(d, f) })
 	_ = node.Close() // so that the other ends
 	group.Wait()
+}
+
+// ping sends PINGs until stop is called. Its own payload tells their PONGs, of which the client does not
+// hear.
+func (w *wrapper) ping(b *bent, d *defect) (stop func()) {
+	const payload = "ping"
+	answered := true // guarded by b.mu
+	d.down = func(_ *bent, f frame) []frame {
+		if f.opcode == opPong && string(f.payload) == payload {
+			answered = true
+			return nil
+		}
+		return []frame{f}
+	}
+	done := make(chan struct{})
+	go func() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+			case <-done:
+				return
+			}
+			b.mu.Lock()
+			if !answered && !w.d.patient {
+				_ = b.client.Close() // ends the other one, too
+			}
+			answered = false
+			_, _ = b.node.Write(clientFrame(true, opPing, []byte(payload))) // the reader sees the end
+			b.mu.Unlock()
+		}
+	}()
+	return func() { close(done) }
 }
 
 // frames hands over frames until the connection ends.
@@ -394,8 +433,11 @@ func (b *bent) later(d time.Duration, f func()) {
 	})
 }
 
-// command runs the test binary as a client with a defect; an empty name is none.
-func command(name string) (string, error) {
+// noDefect is in place of the clause of a client without a defect.
+const noDefect = "none"
+
+// command runs the test binary as a client with a defect.
+func command(clause, name string) (string, error) {
 	binary, err := os.Executable()
-	return fmt.Sprintf("%s='%s ' exec '%s'", wrapped, strings.TrimSpace(name), binary), err
+	return fmt.Sprintf("%s='%s %s' exec '%s'", wrapped, clause, name, binary), err
 }
