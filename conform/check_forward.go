@@ -3,6 +3,7 @@ package conform
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -13,7 +14,7 @@ func forwardScenarios() []scenario {
 		{name: "forward-sizes", clauses: []string{"T-4.64", "T-4.65", "T-4.75"}, run: checkForwardSizes},
 		{name: "forward-order", clauses: []string{"T-3.17"}, run: checkForwardOrder},
 		{name: "unreachable", clauses: []string{"T-4.66", "T-4.68", "T-4.71", "T-4.72"}, run: checkUnreachable},
-		{name: "returns", clauses: []string{"T-4.69", "T-4.95", "T-4.97"}, run: checkReturns},
+		{name: "returns", clauses: []string{"T-4.69", "T-4.95", "T-4.97", "T-4.100"}, run: checkReturns},
 		{name: "node-key", clauses: []string{"T-4.70"}, run: checkNodeKey},
 	}
 }
@@ -173,6 +174,9 @@ func checkReturns(t *T) {
 		if refs[i] != nil {
 			body = append(body, "ref", refs[i])
 		}
+		if i == 2 {
+			body = body.with("node", strings.ToUpper(t.s.node)+".")
+		}
 		t.clause = ""
 		from.wantOK(from.exchange(reqForward, body))
 		t.on("T-4.95")
@@ -182,7 +186,11 @@ func checkReturns(t *T) {
 		}
 		b := p.body
 		t.check(from, bytes.Equal(b.get("ref").bytes(), refs[i]), fmt.Sprintf("ref % x", []byte(refs[i])), fmt.Sprintf("% x", b.get("ref").bytes()))
+		if i == 2 {
+			t.on("T-4.100")
+		}
 		t.check(from, b.get("node").str() == t.s.node, "node "+t.s.node, b.get("node").str())
+		t.on("T-4.95")
 		t.check(from, (b.get("resp") == nil) != (b.get("code") == nil), "either resp or code", "both or neither")
 		if i == 1 {
 			t.on("T-4.69")

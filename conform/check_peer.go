@@ -11,7 +11,7 @@ import (
 func peerScenarios() []scenario {
 	return []scenario{
 		{name: "post-vouched", clauses: []string{"T-5.36", "T-5.37"}, run: checkVouched},
-		{name: "post-anonymous", clauses: []string{"T-5.39", "T-5.40", "T-5.41"}, run: checkAnonymous},
+		{name: "post-anonymous", clauses: []string{"T-5.39", "T-5.40", "T-5.41", "T-5.50"}, run: checkAnonymous},
 	}
 }
 
@@ -109,4 +109,13 @@ func checkAnonymous(t *T) {
 	c := t.signIn(u)
 	p := c.deliverAnswered()
 	t.check(c, p.body.get("from") == nil, "no from for an anonymous sender", p.body.get("from").str())
+	t.on("T-5.50")
+	mid := randomBytes(16)
+	for _, text := range []string{"first", "again"} {
+		response, _ := t.post(t.seal(message(u.name, mid, []byte(text)), recipe{}))
+		t.check(nil, response.StatusCode == 200, "200 for a message, also when it comes again", response.Status)
+	}
+	c.sendAs(u, mid, "vouched for")
+	c.wantTexts("once of all anonymous senders, and once of another", "first", "vouched for")
+	c.nothingBefore("nothing stored twice")
 }

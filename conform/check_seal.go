@@ -14,6 +14,7 @@ func sealScenarios() []scenario {
 		{name: "seal-versions", clauses: []string{"T-5.6", "T-5.7", "T-5.8", "T-5.11", "T-5.13"}, run: checkSealVersions},
 		{name: "seal-refused", clauses: []string{"T-5.9", "T-5.10", "T-5.11", "T-5.12", "T-5.13", "T-5.14", "T-5.15", "T-5.16"}, run: checkSealRefused},
 		{name: "seal-foreign", clauses: []string{"T-5.19"}, run: checkSealForeign},
+		{name: "seal-again", clauses: []string{"T-5.48"}, run: checkSealAgain},
 	}
 }
 
@@ -175,4 +176,23 @@ func checkSealForeign(t *T) {
 		c.wantAnswer("a message sealed to another key", sealed, errCannotOpen)
 	}
 	c.quiet("nothing stored")
+}
+
+// checkSealAgain uses a session key for many messages, as a client may (section 5.2).
+func checkSealAgain(t *T) {
+	c, other := t.member(), t.member()
+	r := recipe{aead: true, session: new(session)}
+	t.on("T-5.48")
+	for i := range 4 {
+		c.wantAnswer("a message with the session key of an earlier one", c.sealed(fmt.Sprint(i), r), ok)
+		c.wantTexts("with one session key", fmt.Sprint(i))
+		forged := c.sealed("forged", r)
+		forged[len(forged)-1] ^= 1
+		c.wantRefused("a message with the session key of an earlier one, and a byte of its last tag flipped", forged)
+	}
+	other.wantAnswer("a message with the session key of another sender", c.sealed("from another sender", r), ok)
+	c.wantTexts("with the session key of another sender", "from another sender")
+	fresh := recipe{aead: true, session: &session{key: randomBytes(32), packets: r.session.packets}}
+	c.wantRefused("a message with the encrypted session key of an earlier one, and another key", c.sealed("another key", fresh))
+	c.quiet("nothing stored of what was refused")
 }

@@ -14,7 +14,7 @@ import (
 
 func vouchScenarios() []scenario {
 	return []scenario{
-		{name: "vouching", clauses: []string{"T-5.35"}, run: checkVouching, peer: true},
+		{name: "vouching", clauses: []string{"T-5.35", "T-5.47"}, run: checkVouching, peer: true},
 		{name: "vouched", clauses: []string{"T-5.36", "T-5.37", "T-5.38", "T-5.40", "T-5.46"}, run: checkBorneOut, peer: true},
 	}
 }
@@ -39,9 +39,13 @@ func checkVouching(t *T) {
 		for _, wait := range []bool{true, false} {
 			what := fmt.Sprintf("%s, wait %t", c.user.name, wait)
 			id := c.ask(reqForward, s.forward(wait, what))
+			t.on("T-5.47")
 			one := s.want(what)
 			one.answer <- delivered
 			c.wantOK(c.response(id))
+			t.check(c, one.path == "POST /api/forward", "a POST to /api/forward", one.path)
+			t.check(c, one.header.Get("Content-Type") == typeSealed, "Content-Type "+typeSealed, one.header.Get("Content-Type"))
+			t.on("T-5.35")
 			for _, f := range t.voucherFaults(one, c.user, s.face.name) {
 				t.wrong(c, "a request as section 5.4 has it", f)
 			}
@@ -70,9 +74,6 @@ func (t *T) voucherFaults(one *post, from *user, to string) []string {
 	}
 	if got, want := header("Tipt-From"), name.String()+"@"+t.s.node; got != want {
 		found = append(found, fmt.Sprintf("Tipt-From %q, not %q", got, want))
-	}
-	if got := header("Content-Type"); got != "application/octet-stream" {
-		found = append(found, "Content-Type "+got)
 	}
 	if one.host != to {
 		found = append(found, "Host "+one.host)
@@ -111,9 +112,12 @@ func checkBorneOut(t *T) {
 		n++
 		return t.seal(message(u.name, randomBytes(16), fmt.Append(nil, n)), recipe{})
 	}
-	t.on("T-5.38")
 	body := sealed()
 	response, answer := t.post(body, t.vouch(s.face, "someone", body).headers()...)
+	if response.StatusCode == 503 && s.fetches() == 0 {
+		t.skip(fetchedBefore)
+	}
+	t.on("T-5.38")
 	if response.StatusCode != 200 {
 		t.fatal(nil, "status 200 for a message that the second node vouches for", response.Status)
 	}

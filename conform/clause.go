@@ -51,6 +51,8 @@ type Clause struct {
 const (
 	inside        = "happens inside the node: nothing that a guest can see tells it"
 	takesDays     = "shows only after days"
+	takesHours    = "shows only after an hour"
+	needsNames    = "needs names that resolve as the suite wishes"
 	needsOperator = "needs a node that the operator bars, or a load that a guest must not cause"
 	needsLoad     = "needs a load or a fault that a guest must not cause"
 	needsStop     = "needs the node to stop, which is more than a guest may ask for"

@@ -41,5 +41,7 @@ var messageClauses = []Clause{
 	{"T-4.96", Must, NodeSide, Ours, "A refusal over 4,096 bytes is returned as `code` NODE_REFUSED.", ""},
 	{"T-4.97", Must, NodeSide, Ours, "A RETURN reaches every device of the sender, and is answered like DELIVER; repeated, it has the same `mid`.", ""},
 	{"T-4.98", Must, NodeSide, Ours, "GOING_AWAY has `wait`, in seconds.", needsStop},
+	{"T-4.100", Must, NodeSide, Ours, "RETURN's `node` is the mapped name, in whatever form the FORWARD had it.", ""},
+	{"T-4.101", Must, NodeSide, Ours, "When an account is deleted its mailbox and its devices are gone.", inside},
 	{"T-4.99", Should, ClientSide, Ours, "A client adds a random part to GOING_AWAY's `wait`.", ""},
 }

@@ -18,6 +18,6 @@ var otherClauses = []Clause{
 	{"T-9.2", Must, NodeSide, Draft, "In the drafts' form packets have no `ver`, GET_NODE_KEY is 0x20, FORWARD 0x21, and `err` is the bare code.", ""},
 	{"T-9.3", Must, NodeSide, Ours, "Until a HANDSHAKE is taken a node answers in the seed's form.", ""},
 	{"T-9.4", Must, NodeSide, Ours, "The form is fixed for a connection by its HANDSHAKE.", ""},
-	{"T-9.5", Must, NodeSide, Draft, "In the drafts' form the version of HANDSHAKE stands for the `ver` of each later packet, when it comes to unknown keys too.", ""},
-	{"T-9.6", Must, NodeSide, Draft, "A node serves clients of both forms, and nothing else depends on the form.", ""},
+	{"T-9.5", Must, NodeSide, Ours, "In the drafts' form the version of HANDSHAKE stands for the `ver` of each later packet, when it comes to unknown keys too.", ""},
+	{"T-9.6", Must, NodeSide, Ours, "A node serves clients of both forms, and nothing else depends on the form.", ""},
 }

@@ -39,4 +39,5 @@ var transportClauses = []Clause{
 	{"T-1.36", Must, ClientSide, Ours, "A browser's script closes with 4000 in place of a code below 3000.", browsers},
 	{"T-1.37", Must, NodeSide, Ours, "A client's close frame is answered with a close frame.", ""},
 	{"T-1.38", Must, ClientSide, Ours, "What is unanswered when a connection ends is taken as of unknown outcome.", ""},
+	{"T-1.39", Must, NodeSide, Ours, "A node closes with a code of section 1.6 (1000 as an answer to the client's), and no other.", ""},
 }

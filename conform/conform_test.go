@@ -103,14 +103,15 @@ var notLimits = map[string]string{
 	"1000": "a close code that obliges nobody",
 }
 
-// TestLimits wants each number that sections 1 to 6 of the protocol name to be in a clause.
+// TestLimits wants each number that sections 1 to 7 of the protocol name to be in a clause, with its
+// unit where it has one.
 func TestLimits(t *testing.T) {
 	b, err := os.ReadFile(protocolPath)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, page, _ := strings.Cut(string(b), "\n## 1. Transport")
-	page, _, _ = strings.Cut(page, "\n## 7. ")
+	page, _, _ = strings.Cut(page, "\n## 8. ")
 	for _, strip := range []string{
 		"```[^`]*```", `(?m)^#.*$`, "`[0-9a-f]{2}`", `0x[0-9a-f]{2}`, `[–-]0x[0-9a-f]{2}`, `RFC \d+`, `sections? \d(\.\d)?`, `\(\d\.\d\)`, `\b\d\.\d\b`,
 		`SHA-256|sha-256|AES-256|Ed25519|ed25519|Curve25519|X25519|ML-KEM-768|UTF-8`, `algorithm \d+`, `(?m)^ *\d\. `, `version \d|versions? \d and \d`, `GnuPG 2\.2`,
@@ -121,14 +122,28 @@ func TestLimits(t *testing.T) {
 	for _, c := range Clauses() {
 		clauses.WriteString(c.Text + "\n")
 	}
-	numbers := regexp.MustCompile(`\d[\d,]*\d|\d`)
-	plain := strings.NewReplacer(",", "")
-	said := numbers.FindAllString(plain.Replace(clauses.String()), -1)
-	for _, number := range numbers.FindAllString(page, -1) {
-		if n := plain.Replace(number); notLimits[n] == "" && !slices.Contains(said, n) {
-			t.Errorf("no clause has the number %s of the protocol", number)
+	said := make(map[string]bool)
+	for _, l := range limits(clauses.String()) {
+		said[l.number], said[l.number+" "+l.unit] = true, true
+	}
+	for _, l := range limits(page) {
+		if notLimits[l.number] == "" && !said[strings.TrimSpace(l.number+" "+l.unit)] {
+			t.Errorf("no clause has the %s %s of the protocol", l.number, l.unit)
 		}
 	}
+}
+
+type limit struct{ number, unit string }
+
+// limits finds numbers, in words too, and the units behind them.
+func limits(text string) []limit {
+	words := strings.NewReplacer("four", "4", "five", "5", "a minute", "1 min", "last minute", "1 min", "an hour", "1 h", "minutes", "min")
+	text = words.Replace(strings.Join(strings.Fields(text), " "))
+	var found []limit
+	for _, m := range regexp.MustCompile(`(\d[\d,]*\d|\d)(?: (s|ms|min|h|days|bytes|bits|KiB|GiB|labels|messages|levels)\b)?`).FindAllStringSubmatch(text, -1) {
+		found = append(found, limit{strings.ReplaceAll(m[1], ",", ""), m[2]})
+	}
+	return found
 }
 
 // TestImports keeps the suite a second reading: it shares no package with what it tests.

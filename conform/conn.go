@@ -8,9 +8,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
+
+// closeCodes are those of section 1.6 that a node closes with by itself.
+var closeCodes = []int{1001, 1002, 1003, 1008, 1009, 1011, 1012, 1013, 4001, 4002}
 
 // keptBytes is how much of a packet is kept for the report.
 const keptBytes = 4096
@@ -63,6 +67,7 @@ type conn struct {
 	pings   int
 	pongs   []string
 	end     *ending
+	closing bool           // we have sent a close frame
 	gone    bool           // the TCP connection has ended
 	asked   map[uint8]int  // our requests without a response, and what they ask
 	theirs  map[uint8]bool // the node's requests that we have not answered
@@ -171,10 +176,13 @@ func (c *conn) read(r *bufio.Reader) {
 				code = int(binary.BigEndian.Uint16(f.payload))
 			}
 			c.end = &ending{code: code}
+			answer := c.closing
 			c.signal()
 			c.mu.Unlock()
 			if c.guest != nil {
 				c.guest.leave(f.payload)
+			} else if !slices.Contains(closeCodes, code) && !(answer && (code == 1000 || code == 1005)) {
+				c.blame("T-1.39", fmt.Sprintf("a close with %d", code))
 			}
 		default:
 			c.blame(framing, fmt.Sprintf("a frame with opcode %d", f.opcode))
@@ -242,8 +250,8 @@ func bodyFaults(code int, body *value) []fault {
 	switch want, has := responses[code]; {
 	case has:
 		return want.shape.faults(want.clause, "body", body)
-	case code == reqRegister && !body.isNil():
-		return []fault{{"T-4.11", "a body where there is nothing to say"}}
+	case slices.Contains(bodyless, code) && !body.isNil():
+		return []fault{{"T-2.38", "a body where there is nothing to say"}}
 	}
 	return nil
 }
@@ -253,6 +261,7 @@ func bodyFaults(code int, body *value) []fault {
 func (c *conn) sendFrame(what string, final bool, opcode byte, payload []byte) {
 	c.mu.Lock()
 	c.note(true, what, payload)
+	c.closing = c.closing || opcode == opClose
 	c.mu.Unlock()
 	if c.guest != nil {
 		c.write(nodeFrame(final, opcode, payload))

@@ -186,6 +186,7 @@ var messageDefects = []defect{
 		return nil
 	}),
 	delivering("T-4.95", "neither resp nor code", func(f fields) fields { return f.without("resp").without("code") }),
+	delivering("T-4.100", "the name as it came", func(f fields) fields { return f.with("node", strings.ToUpper(words(f, "node"))) }),
 	delivering("T-4.97", "a new mid each time", func(f fields) fields { return f.with("mid", randomBytes(16)) }),
 	delivering("T-8.1", "looks inside", func(f fields) fields { return f.with("msg", bin("text")) }),
 }
@@ -215,6 +216,7 @@ var nodeDefects = []defect{
 	swap("T-5.14", reqForward, errNodeRefused, ok),
 	swap("T-5.15", reqForward, errNodeRefused, ok),
 	swap("T-5.16", reqForward, errNodeRefused, ok),
+	swap("T-5.48", reqForward, errNodeRefused, ok),
 	answersWith("T-5.19", errCannotOpen, errMalformed),
 	answersWith("T-5.20", ok, errMalformed),
 	answersWith("T-5.21", errMalformed, ok),

@@ -131,6 +131,7 @@ var ownDefects = []defect{
 	swap("T-4.16", reqRegister, errInviteInvalid, errNameInvalid).of(byInvitation),
 	once().of(byInvitation),
 	swap("T-4.18", reqRegister, errRegistrationClosed, errInviteInvalid).of(func(c *node.Config) { c.Registration = tipt.RegistrationClosed }),
+	lost("T-5.50", func(_ *bent, f fields) bool { return says(f, "vouched for") }).of(func(c *node.Config) { c.Anonymous = true }),
 	pages("T-5.41", "another type", signedPath, func(p *page) { p.header.Set("Content-Type", "text/plain") }).
 		of(func(c *node.Config) { c.Anonymous = true }),
 }

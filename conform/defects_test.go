@@ -169,6 +169,7 @@ var transportDefects = []defect{
 			p.status = 200
 		}
 	}, only: "no-upgrade"},
+	closes("T-1.39", 1003, 4003).during("text"),
 	{clause: "T-1.16", name: "no fragments", up: func(b *bent, f frame) []frame {
 		if !f.final && f.opcode < opClose || f.opcode == opContinuation {
 			b.shut(1003)
@@ -256,6 +257,12 @@ var packetDefects = []defect{
 	{clause: "T-2.30", name: "an event of its own", only: "info", say: func(_ *bent, f fields, _ int) any {
 		return []raw{f.pack(), fields{"ver", "1.0.0", "id", 0, "pakt", 2, "reqt", 1}.pack()}
 	}},
+	edit("T-2.38", "says something", reqSetKey, func(f fields) fields {
+		if f.code() == ok {
+			return append(f, "body", fields{"set", true})
+		}
+		return f
+	}).during("set-key"),
 	lenient("T-2.3", "takes every ver", func(f fields) fields { return f.with("ver", "1.0.0") }),
 	lenient("T-2.5", "takes a wide reqt", func(f fields) fields {
 		if n := number(f, "reqt"); n >= 0 {

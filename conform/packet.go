@@ -157,7 +157,7 @@ const everyPacket = "every-packet"
 
 // always are the clauses that every packet of a node is held against.
 var always = []string{
-	"T-1.17", "T-2.1", "T-2.2", "T-2.4", "T-2.8", "T-2.10", "T-2.29", "T-2.30", "T-3.1", "T-3.13", "T-4.10", "T-6.1", "T-6.2",
+	"T-1.17", "T-1.39", "T-2.1", "T-2.2", "T-2.4", "T-2.8", "T-2.10", "T-2.29", "T-2.30", "T-2.38", "T-3.1", "T-3.13", "T-4.10", "T-6.1", "T-6.2",
 }
 
 // readPacket reads a node's packet in the seed's form or that of the later drafts, with what is
@@ -202,6 +202,8 @@ func readPacket(b []byte, drafts bool) (*packet, []fault) {
 		found = append(found, fault{"T-2.29", fmt.Sprintf("a REQUEST with reqt 0x%02x", reqt.num())})
 	case p.pakt == pktEvent && reqt.num() != evtGoingAway:
 		found = append(found, fault{"T-2.30", fmt.Sprintf("an EVENT with reqt 0x%02x", reqt.num())})
+	case p.pakt == pktEvent:
+		found = append(found, goingAwayShape.faults("T-2.30", "body", p.body)...)
 	}
 	p.reqt = int(reqt.num())
 	if !p.body.isNil() && p.body.kind != kindMap {
@@ -267,10 +269,14 @@ var (
 		{key: "resp", kind: kindBin, most: 4096, optional: true},
 		{key: "code", kind: kindUint, most: 0x7f, optional: true},
 	}
-	deviceShape = shape{{key: "dev", kind: kindStr, most: 64}, {key: "seen", kind: kindUint, most: anyNumber}, {key: "on", kind: kindBool, most: 1}}
+	goingAwayShape = shape{{key: "wait", kind: kindUint, most: 1<<16 - 1}}
+	deviceShape    = shape{{key: "dev", kind: kindStr, most: 64}, {key: "seen", kind: kindUint, most: anyNumber}, {key: "on", kind: kindBool, most: 1}}
 )
 
-// responses are the bodies of responses without an error. What is not here has none.
+// bodyless are the requests whose response without an error has no body. FORWARD has clauses of its own.
+var bodyless = []int{reqRegister, reqSetPassword, reqRemoveDevice, reqDeleteAccount, reqSetKey}
+
+// responses are the bodies of responses without an error.
 var responses = map[int]struct {
 	clause string
 	shape  shape

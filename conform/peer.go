@@ -123,9 +123,9 @@ type part struct {
 // A post is a message that the tested node hands over, and waits for an answer to.
 type post struct {
 	header http.Header
+	path   string // with the method
 	host   string
 	body   []byte
-	came   time.Time
 	answer chan response
 	taken  bool // by a scenario
 }
@@ -229,10 +229,7 @@ func (p *peerNode) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // so will the tested node
 	}
-	one := &post{header: r.Header, host: r.Host, body: body, came: time.Now(), answer: make(chan response, 1)}
-	if r.URL.Path != "/api/forward" || r.Method != http.MethodPost {
-		one.host = r.Method + " " + r.URL.Path
-	}
+	one := &post{header: r.Header, path: r.Method + " " + r.URL.Path, host: r.Host, body: body, answer: make(chan response, 1)}
 	p.mu.Lock()
 	s := p.parts[tagOf(body)]
 	if s != nil && s.face == f {

@@ -58,6 +58,9 @@ func (s *suite) fetchKey(ctx context.Context) (*nodeKey, error) {
 	return k, nil
 }
 
+// A session is a session key with its encrypted form, for more than one message.
+type session struct{ key, packets []byte }
+
 // A recipe is how a message is sealed. The zero recipe is what a good client makes in SEIPD
 // version 1.
 type recipe struct {
@@ -71,6 +74,7 @@ type recipe struct {
 	inside   func(literal []byte) []byte
 	before   []byte
 	behind   []byte
+	session  *session // nil: one of its own; an empty one is filled
 }
 
 // pgpPacket is a packet with a header of the new format.
@@ -115,15 +119,23 @@ func (r recipe) seal(plain []byte, node *pgp.PublicKey) ([]byte, error) {
 		r.chunk = 4096
 	}
 	config := &pgp.Config{DefaultCipher: pgp.CipherAES256, AEADConfig: &pgp.AEADConfig{ChunkSize: r.chunk}}
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails
-	var b bytes.Buffer
-	b.Write(r.before)
-	for range r.keys {
-		if err := pgp.SerializeEncryptedKeyAEAD(&b, r.to, pgp.CipherAES256, r.aeadKey, key, config); err != nil {
-			return nil, fmt.Errorf("encrypt a session key: %w", err)
+	if r.session == nil {
+		r.session = new(session)
+	}
+	if r.session.key == nil {
+		r.session.key = randomBytes(32)
+		for range r.keys {
+			var one bytes.Buffer
+			if err := pgp.SerializeEncryptedKeyAEAD(&one, r.to, pgp.CipherAES256, r.aeadKey, r.session.key, config); err != nil {
+				return nil, fmt.Errorf("encrypt a session key: %w", err)
+			}
+			r.session.packets = append(r.session.packets, one.Bytes()...)
 		}
 	}
+	key := r.session.key
+	var b bytes.Buffer
+	b.Write(r.before)
+	b.Write(r.session.packets)
 	if r.password {
 		if err := pgp.SerializeSymmetricKeyEncryptedAEADReuseKey(&b, key, []byte("password"), r.aead, config); err != nil {
 			return nil, fmt.Errorf("encrypt a session key by a password: %w", err)

@@ -89,7 +89,7 @@ func between(t *testing.T, a *authority, roots *x509.CertPool, second string, ha
 
 // The node of this project passes as one of two.
 func TestNodeOfTwo(t *testing.T) {
-	_, o := withSecond(t, func(*http.Request) {})
+	_, o := withSecond(t, nil)
 	report := run(t, o)
 	clean(t, report, "--admin", "--slow", "by invitation", "not closed", "no anonymous")
 	if passed := report.Count(Passed); passed < 210 {
@@ -155,6 +155,8 @@ var secondDefects = []defect{
 	handed("T-5.35", "another signature", func(r *http.Request) {
 		r.Header.Set("Signature", digestLike)
 	}),
+	handed("T-5.47", "another type", func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }),
+	handed("T-5.53", "signs once", func(r *http.Request) { r.Header.Set("Signature", digestLike) }),
 	pages("T-5.38", "takes nobody's word", signedPath, func(p *page) {
 		if p.status == 200 {
 			p.status = 401
