@@ -98,11 +98,12 @@ func Storm(ctx context.Context, o Options, crush Crush) (*Report, error) {
 	r.Figures.add("sign_ins_per_second", float64(n)/elapsed.Seconds())
 	if len(o.PIDs) > 0 && n > 0 && crush.Hashing == 0 {
 		r.Figures.add("node_cpu_us_per_sign_in", microseconds(after-before)/float64(n))
+		r.Figures.add("node_busy_percent", percent(after-before, elapsed))
 	}
 	if crush.Hashing > 0 {
 		r.Figures.add("others_by_password_per_second", float64(s.hashed)/elapsed.Seconds())
 	}
-	r.Figures.add("generator_busy_percent", 100*(ownAfter-own).Seconds()/elapsed.Seconds())
+	r.Figures.add("generator_busy_percent", percent(ownAfter-own, elapsed))
 	r.Figures.addLatencies("latency", s.latencies)
 	return r, nil
 }

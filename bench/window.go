@@ -98,10 +98,13 @@ func (f *flow) addRate(figures *Figures, name string) error {
 	figures.add(name+"_per_second", messages/elapsed.Seconds())
 	if len(f.pids) > 0 && messages > 0 {
 		figures.add("node_cpu_us_per_message", microseconds(upto.cpu-from.cpu)/messages)
+		figures.add("node_busy_percent", percent(upto.cpu-from.cpu, elapsed))
 	}
-	figures.add("generator_busy_percent", 100*(upto.own-from.own).Seconds()/elapsed.Seconds())
+	figures.add("generator_busy_percent", percent(upto.own-from.own, elapsed))
 	return nil
 }
+
+func percent(part, of time.Duration) float64 { return 100 * part.Seconds() / of.Seconds() }
 
 func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 

@@ -17,7 +17,7 @@ type benchCase struct {
 }
 
 var messageFigures = []string{
-	"messages_per_second", "node_cpu_us_per_message", "generator_busy_percent", "latency_p50_ms", "latency_p99_ms", "latency_p99.9_ms",
+	"messages_per_second", "node_cpu_us_per_message", "node_busy_percent", "generator_busy_percent", "latency_p50_ms", "latency_p99_ms", "latency_p99.9_ms",
 }
 
 // allCases are all, in the order in which they are measured by default.
@@ -44,7 +44,7 @@ func (c *cli) allCases() []benchCase {
 			kind: "storm", name: "storm: by token, 64 at once",
 			load:     []string{"storm", "--clients", fmt.Sprint(c.Clients), "--parallel", "64"},
 			accounts: c.Clients,
-			figures:  []string{"sign_ins_per_second", "node_cpu_us_per_sign_in", "generator_busy_percent", "latency_p50_ms", "latency_p99_ms"},
+			figures:  []string{"sign_ins_per_second", "node_cpu_us_per_sign_in", "node_busy_percent", "generator_busy_percent", "latency_p50_ms", "latency_p99_ms"},
 		},
 		{
 			kind: "quiet", name: "storm: by token, 100 a second",

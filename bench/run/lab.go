@@ -141,6 +141,7 @@ func (l *lab) once(ctx context.Context, one benchCase, s subject, profile string
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(ctx, "taskset", args...)
 	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.Env = append(os.Environ(), "GOGC=400") // there is memory enough, and the time is not the node's
 	// Mistakes make it fail, too, and have a report.
 	if err := cmd.Run(); err != nil && out.Len() == 0 {
 		return nil, fmt.Errorf("tipt bench: %w\n%s%s", err, errs.String(), g.logs())
@@ -172,24 +173,26 @@ func record(g *group, file string) (stop func() error, err error) {
 	}, nil
 }
 
-// fill makes the data of the nodes anew, unless there is much in it.
+// fill makes the data of the nodes anew, unless there is so much in it that this takes long: then
+// it serves for all cases.
 func (l *lab) fill(ctx context.Context, one benchCase) error {
 	n := max(one.accounts, l.Accounts)
+	much := l.Stored > 0 || l.Accounts > 100_000
+	if much {
+		for _, other := range l.allCases() {
+			n = max(n, other.accounts)
+		}
+		n += l.Stored / 1000 // theirs are the last of the file, which no case takes
+	}
 	for i, name := range names {
 		if i > 0 && !one.across {
 			return nil
 		}
-		if _, err := os.Stat(l.path(name)); err == nil && l.Stored > 0 {
-			continue // which takes long
+		if _, err := os.Stat(l.path(name)); err == nil && much {
+			continue
 		}
 		if err := os.RemoveAll(l.path(name)); err != nil {
 			return err
-		}
-		if l.Stored > 0 {
-			for _, other := range l.allCases() {
-				n = max(n, other.accounts)
-			}
-			n += l.Stored / 1000 // theirs are the last of the file, which no case takes
 		}
 		out, err := exec.CommandContext(ctx, l.path("bin", "fill"), "--data", l.path(name), "--file", l.path(name+".accounts"),
 			fmt.Sprint("--accounts=", n), fmt.Sprint("--messages=", l.Stored)).CombinedOutput()
