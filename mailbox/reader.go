@@ -240,6 +240,14 @@ func (o *out) forget(seq int64) {
 	}
 }
 
+// Place returns up to where everything is taken, also after Close.
+func (r *Reader) Place() int64 {
+	s := r.mailboxes.shard(r.user)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return r.place
+}
+
 // Close ends the reader: its methods have no effect any more. Its place goes to the
 // disk, for which Close waits for room in the committer's queue, not for the commit: a
 // SIGN_IN that is carried out after Close finds it.

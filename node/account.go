@@ -49,7 +49,9 @@ func (s *session) signIn(r *link.Request) {
 // enterAs checks credentials and makes the connection the user's.
 func (s *session) enterAs(body tipt.SignInRequest) (tipt.SignInResponse, error) {
 	n := s.node
+	var before []*delivery // of the device
 	in, err := n.accounts.SignIn(s.ctx, body, s.from, func(in account.SignedIn) ([]string, error) {
+		before = n.online.deliveries(in.User, in.Device)
 		return s.enterOnline(signedInAs{user: in.User, name: in.Name, address: in.Address, device: in.Device, receives: body.Receive})
 	})
 	if err != nil {
@@ -60,10 +62,13 @@ func (s *session) enterAs(body tipt.SignInRequest) (tipt.SignInResponse, error) 
 		return tipt.SignInResponse{}, err
 	}
 	replaced := n.online.replace(s, in.ByPassword)
+	place := in.Place
+	for _, d := range before { // one that ended meanwhile may have stored its place too late for SIGN_IN
+		place = max(place, d.reader.Place())
+	}
 	s.mu.Lock()
 	if body.Receive && !s.closed {
-		// Before the older connection's ends, so that it takes over that one's place.
-		s.delivery = newDelivery(s, in.Place)
+		s.delivery = newDelivery(s, place)
 	}
 	s.mu.Unlock()
 	for _, other := range replaced {

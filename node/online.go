@@ -94,6 +94,23 @@ func (o *online) devicesLocked(user store.UserID) []string {
 	return names
 }
 
+// deliveries returns those of a device, which go on or are just ending.
+func (o *online) deliveries(user store.UserID, device string) (of []*delivery) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, s := range o.users[user] {
+		if s.account.device != device {
+			continue
+		}
+		s.mu.Lock()
+		if s.delivery != nil {
+			of = append(of, s.delivery)
+		}
+		s.mu.Unlock()
+	}
+	return of
+}
+
 // connected reports whether a device is connected, receiving or not.
 func (o *online) connected(user store.UserID, device string) bool {
 	return slices.Contains(o.devices(user), device)

@@ -60,13 +60,17 @@ func inBubbleOver(t *testing.T, over func(store.Store) store.Store, f func(t *te
 
 // dial connects a client to n. ended gives why its connection ended.
 func dial(t *testing.T, n *Node) (client *link.Link, ended <-chan error) {
+	return dialWith(t, n, link.Options{})
+}
+
+func dialWith(t *testing.T, n *Node, o link.Options) (client *link.Link, ended <-chan error) {
 	here, there := link.Pipe()
 	if status := n.admit(); status != statusOK {
 		t.Fatalf("admit: %s", status)
 	}
 	n.serve(there, netip.MustParseAddr("192.0.2.1"))
 	n.admitted()
-	client = link.New(here, link.Options{})
+	client = link.New(here, o)
 	end := make(chan error, 1)
 	go func() { end <- client.Run(context.WithoutCancel(t.Context())) }()
 	return client, end
