@@ -119,6 +119,24 @@ func Page() string {
 	page.WriteString(pageHead)
 	fmt.Fprintf(&page, "%d clauses, %d of them checked by %d scenarios with a node and %d with a client.\n",
 		len(clauses), tested, len(scenarios()), len(clientScenarios()))
+	page.WriteString("What needs help is reported as not tested without it:\n\n")
+	for _, help := range []struct {
+		flag  string
+		needs func(scenario) bool
+	}{
+		{"`--peer`, by which the suite plays a second node", func(s scenario) bool { return s.peer }},
+		{"`--admin`, the operator's command", func(s scenario) bool { return s.admin }},
+		{"`--slow`, some minutes", func(s scenario) bool { return s.slow }},
+	} {
+		var names []string
+		for _, s := range scenarios() {
+			if help.needs(s) {
+				names = append(names, s.name)
+			}
+		}
+		fmt.Fprintf(&page, "- %s: `%s`\n", help.flag, strings.Join(names, "` `"))
+	}
+	page.WriteString("\n`--revision draft` runs all of it in the form of the later drafts (section 9).\n")
 	section := ""
 	for _, c := range clauses {
 		if s := c.section(); s != section {

@@ -142,6 +142,12 @@ func TestDraftHandshake(t *testing.T) {
 	}
 	major.WantClose(1002)
 
+	// After a HANDSHAKE of the seed one of the drafts comes too late to choose anything.
+	late := n.Dial(t).Greet()
+	late.SendBytes(tipt.AppendPacket(nil, tipt.RevisionDraft, &tipt.Packet{ID: 1, Body: version("1.0.0")}))
+	late.WantError(1, tipt.ErrMalformed)
+	late.WantQuiet(2)
+
 	// What its version says about unknown keys holds for the whole connection (section 2).
 	more := func(p tipt.Packet) []byte {
 		b := tipt.AppendPacket(nil, tipt.RevisionDraft, &p)
