@@ -109,6 +109,7 @@ func (n *Node) forwardNow(ctx context.Context, node tipt.NodeName, from tipt.Add
 	defer cancel()
 	a, err := n.peers.Forward(ctx, node, from, sealed)
 	if failure, ok := errors.AsType[*peer.Failure](err); ok {
+		n.log.Debug("not forwarded", "node", node, "reason", failure)
 		return nil, failure.Coded()
 	}
 	if err != nil {
@@ -133,6 +134,7 @@ func (n *Node) nodeKey(ctx context.Context, node tipt.NodeName, fresh bool) ([]b
 	}
 	cert, err := n.keys.Get(ctx, node, fresh)
 	if failure, ok := errors.AsType[*peer.Failure](err); ok {
+		n.log.Debug("no key", "node", node, "reason", failure)
 		return nil, failure.Coded()
 	}
 	if err != nil {

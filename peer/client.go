@@ -160,9 +160,30 @@ func (f *Failure) Code() tipt.ErrorCode {
 	}
 }
 
+// public is Error for a user of this node. Which addresses a name has in this machine's eyes, and
+// who looks names up for it, are the operator's alone: a user chooses the names.
+func (f *Failure) public() string {
+	lookup, noLookup := errors.AsType[*net.DNSError](f.Err)
+	_, noNetwork := errors.AsType[*net.OpError](f.Err)
+	switch {
+	case errors.Is(f.Err, ErrForbidden):
+		return "the name leads to no address that this node connects to"
+	case noLookup && lookup.IsNotFound:
+		return "there is no node of that name"
+	case noLookup:
+		return "the name cannot be looked up now"
+	case noNetwork && f.Unknown:
+		return "the connection to it broke"
+	case noNetwork:
+		return "no connection to it can be made"
+	default:
+		return f.Error()
+	}
+}
+
 // Coded is the failure as a response's error.
 func (f *Failure) Coded() *tipt.Error {
-	e := &tipt.Error{Code: f.Code(), Message: f.Error(), Wait: f.RetryAfter}
+	e := &tipt.Error{Code: f.Code(), Message: f.public(), Wait: f.RetryAfter}
 	if e.Code == tipt.ErrNodeUnreachable && e.Wait == 0 {
 		e.Wait = minPause
 	}

@@ -15,8 +15,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -147,6 +149,27 @@ func TestStatus(t *testing.T) {
 		f := wantOutcome(t, fmt.Sprint(status), err, want)
 		if f.Status != status || !strings.Contains(f.Error(), fmt.Sprint("other.example answered ", status)) || len(f.Error()) > 2*maxReason {
 			t.Errorf("%d: status %d, %v", status, f.Status, f)
+		}
+	}
+}
+
+// TestUsersSeeNoAddress is about a user who tries out which names mean what to this machine.
+func TestUsersSeeNoAddress(t *testing.T) {
+	address := netip.MustParseAddrPort("10.1.2.3:443")
+	for _, err := range []error{
+		&net.DNSError{Err: "server misbehaving", Name: "x.example", Server: address.String(), IsTemporary: true},
+		&net.DNSError{Err: "no such host", Name: "x.example", Server: address.String(), IsNotFound: true},
+		&net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(address), Err: syscall.ECONNREFUSED},
+		fmt.Errorf("%w: %v", ErrForbidden, address),
+	} {
+		for _, unknown := range []bool{false, true} {
+			f := &Failure{Unknown: unknown, Err: fmt.Errorf("reach x.example: %w", err)}
+			if told := f.Coded().Message; strings.Contains(told, "10.1") || told == "" {
+				t.Errorf("%v: the user is told %q", err, told)
+			}
+			if !strings.Contains(f.Error(), "10.1.2.3") {
+				t.Errorf("the operator is told %q", f)
+			}
 		}
 	}
 }

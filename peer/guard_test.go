@@ -371,17 +371,18 @@ func TestForbiddenIsUnreachable(t *testing.T) {
 	for _, test := range []struct {
 		name tipt.NodeName
 		want string
+		told string // to the user
 	}{
-		{"inside.example", "10.0.0.0/8"},
-		{"nowhere.example", "lookup nowhere.example. "}, // as an absolute name
+		{"inside.example", "10.0.0.0/8", "the name leads to no address that this node connects to"},
+		{"nowhere.example", "lookup nowhere.example. ", "there is no node of that name"}, // as an absolute name
 	} {
 		_, err := c.Forward(t.Context(), test.name, alice, []byte("sealed"))
 		f := wantFailure(t, err)
 		if f.Unknown || !f.Destination || !f.Temporary() || f.Code() != tipt.ErrNodeUnreachable || !strings.Contains(f.Error(), test.want) {
 			t.Errorf("%s: %+v, want NODE_UNREACHABLE because of %s", test.name, f, test.want)
 		}
-		if coded := f.Coded(); coded.Wait != minPause {
-			t.Errorf("%s: wait %v", test.name, coded.Wait)
+		if coded := f.Coded(); coded.Wait != minPause || coded.Message != test.told {
+			t.Errorf("%s: wait %v, %q", test.name, coded.Wait, coded.Message)
 		}
 	}
 }
