@@ -63,16 +63,19 @@ func (d dataFlag) changeKey(ctx context.Context, s streams, change node.KeyChang
 }
 
 func (d dataFlag) changeStored(change node.KeyChange) (certificate []byte, err error) {
-	key, err := node.ReadKey(d.Data)
-	if err != nil {
-		return nil, err
+	if _, err := node.ReadKey(d.Data); err != nil {
+		return nil, err // there is no node here, and none is made
 	}
-	// Its lock keeps a node from starting with the old key meanwhile.
+	// Its lock keeps a node from starting with the old key meanwhile, and another of these commands away.
 	st, err := sqlite.Open(d.Data, sqlite.Options{})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
+	key, err := node.ReadKey(d.Data)
+	if err != nil {
+		return nil, err
+	}
 	if key, err = node.ChangeKey(key, change, fault.Now()); err != nil {
 		return nil, err
 	}
