@@ -10,16 +10,18 @@ import (
 
 type nameVectors struct {
 	Nodes, Users []struct {
-		In  string
-		Out *string
+		In     string
+		Out    *string
+		Clause string
 	}
 	Versions []struct {
 		In                       string
 		Valid, Newer, Compatible bool
+		Clause                   string
 	}
 }
 
-func TestNodeNames(t *testing.T) {
+func TestNodeNameVectors(t *testing.T) {
 	for _, v := range readVectors[nameVectors](t, "names.json").Nodes {
 		got, err := tipt.MapNodeName(v.In)
 		if v.Out == nil {
@@ -41,7 +43,7 @@ func TestNodeNames(t *testing.T) {
 	}
 }
 
-func TestUserNames(t *testing.T) {
+func TestUserNameVectors(t *testing.T) {
 	for _, v := range readVectors[nameVectors](t, "names.json").Users {
 		got, err := tipt.ParseUserName(v.In)
 		if v.Out == nil {
@@ -87,7 +89,7 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-func TestVersions(t *testing.T) {
+func TestVersionVectors(t *testing.T) {
 	for _, v := range readVectors[nameVectors](t, "names.json").Versions {
 		_, err := tipt.ParseVersion(v.In)
 		if (err == nil) != v.Valid {

@@ -65,6 +65,7 @@ type packetVector struct {
 		Newer bool
 	}
 	Error *struct {
+		Clause   string
 		Key      string
 		Readable *struct{ ID, Pakt uint8 }
 	}
@@ -195,8 +196,9 @@ type bodyVector struct {
 	Canonical *bool
 	Value     map[string]any
 	Error     *struct {
-		Code string
-		Key  *string
+		Clause string
+		Code   string
+		Key    *string
 	}
 	Seal notation // the seal that could be read of a malformed GET_USER_KEY
 }
@@ -286,6 +288,37 @@ func checkBodyError(t *testing.T, v bodyVector, got value, err error) {
 		if !bytes.Equal(seal, v.Seal) {
 			t.Errorf("seal %x, want %x", seal, []byte(v.Seal))
 		}
+	}
+}
+
+// Each hostile vector names the clause that it breaks, and no other vector does.
+func TestClausesOfVectors(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("docs", "conformance.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func(name, clause string, hostile bool) {
+		t.Helper()
+		if hostile != bytes.Contains(page, []byte("\n- **"+clause+"** ")) {
+			t.Errorf("%s: hostile %v, clause %q", name, hostile, clause)
+		}
+	}
+	for _, v := range packetVectors(t) {
+		if v.Error != nil {
+			check(v.Name, v.Error.Clause, true)
+		}
+	}
+	for _, v := range bodyVectors(t) {
+		if v.Error != nil {
+			check(v.Type+"/"+v.Name, v.Error.Clause, true)
+		}
+	}
+	names := readVectors[nameVectors](t, "names.json")
+	for _, v := range append(names.Nodes, names.Users...) {
+		check(v.In, v.Clause, v.Out == nil)
+	}
+	for _, v := range names.Versions {
+		check(v.In, v.Clause, !v.Valid)
 	}
 }
 

@@ -127,8 +127,6 @@ func clauseOfClient(bad *tipt.MalformedError) string {
 		return "T-2.3"
 	case bad.Key == "reqt" && bad.Want == "nil or no such key":
 		return "T-3.8"
-	case bad.Key == "reqt":
-		return "T-2.5"
 	case bad.Key == "pakt" && strings.HasPrefix(bad.Found, "0x"):
 		return "T-3.7"
 	case bad.Key == "err" && strings.HasPrefix(bad.Found, "the key in a"):
@@ -157,6 +155,8 @@ func clauseOfClient(bad *tipt.MalformedError) string {
 		return "T-2.23"
 	case strings.HasPrefix(marker, "ext"), bad.Found == "0xc1":
 		return "T-2.19"
+	case bad.Key == "reqt":
+		return "T-2.5"
 	case bad.Found == "nil" && optional[key]:
 		return "T-2.21"
 	case bad.Want == "one of them":

@@ -1,0 +1,242 @@
+// Package vectors makes and checks those vectors of testdata/vectors that need keys: sealed
+// messages, sealed answers and vouched requests. All of them follow from one seed, so that
+// a check is to make them again:
+//
+//	go test ./internal/vectors -update   writes them
+//	go test ./... -run Vectors           checks all vectors, here and wherever else they are read
+package vectors
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+
+	"github.com/tipt/tipt-go/seal"
+)
+
+var update = flag.Bool("update", false, "write testdata/vectors/{keys,sealed,answers,vouch}.json anew")
+
+const folder = "../../testdata/vectors"
+
+// clock is the time of the vectors, where they have no other.
+var clock = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// A Bytes is written in hex.
+type Bytes []byte
+
+func (b Bytes) MarshalText() ([]byte, error) { return []byte(hex.EncodeToString(b)), nil }
+
+func (b *Bytes) UnmarshalText(text []byte) (err error) {
+	*b, err = hex.DecodeString(string(text))
+	return err
+}
+
+// A Key is one of keys.json.
+type Key struct {
+	Name        string `json:"name"`
+	Node        string `json:"node"`
+	About       string `json:"about"`
+	Secret      Bytes  `json:"secret"`
+	Certificate Bytes  `json:"certificate"`
+}
+
+// check writes a file of vectors with -update, and holds what is there against what belongs there.
+func check[T any](t *testing.T, file string, want []T) {
+	t.Helper()
+	var b bytes.Buffer
+	b.WriteString("[\n")
+	for i, v := range want {
+		line, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Write(line)
+		if i < len(want)-1 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteString("]\n")
+	name := filepath.Join(folder, file)
+	if *update {
+		if err := os.WriteFile(name, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, b.Bytes()) {
+		t.Errorf("%s is stale: run\n\n    go test ./internal/vectors -update\n\nand look at what has changed", file)
+	}
+}
+
+var clauseID = regexp.MustCompile(`^T-5\.\d+$`)
+
+// checkClause wants the clause of something hostile to be one of docs/conformance.md.
+func checkClause(t *testing.T, id, reason string) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/conformance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !clauseID.MatchString(id) || !bytes.Contains(page, []byte("**"+id+"** ")) || reason == "" {
+		t.Errorf("clause %q, reason %q", id, reason)
+	}
+}
+
+// A maker makes keys and messages out of a seed.
+type maker struct {
+	t      testing.TB
+	random *rand.ChaCha8
+}
+
+func newMaker(t testing.TB, seed string) *maker {
+	return &maker{t, rand.NewChaCha8(sha256.Sum256([]byte(seed)))}
+}
+
+func (m *maker) bytes(n int) []byte {
+	b := make([]byte, n)
+	_, _ = m.random.Read(b) // never fails
+	return b
+}
+
+// config is how things are made at some time.
+func (m *maker) config(at time.Time) *packet.Config {
+	return &packet.Config{
+		Rand:          m.random,
+		Time:          func() time.Time { return at },
+		Algorithm:     packet.PubKeyAlgoEdDSA,
+		Curve:         packet.Curve25519,
+		DefaultCipher: packet.CipherAES256,
+		AEADConfig:    &packet.AEADConfig{DefaultMode: packet.AEADModeGCM},
+	}
+}
+
+func (m *maker) must(err error) {
+	m.t.Helper()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// entity makes the key of a node as section 5.1 has it.
+func (m *maker) entity(node string) *openpgp.Entity {
+	config := m.config(clock.Add(-100 * 24 * time.Hour))
+	e, err := openpgp.NewEntity(node, "", "", config)
+	m.must(err)
+	for _, id := range e.Identities {
+		for _, self := range id.SelfCertifications {
+			self.Packet.FlagSign = false
+			m.must(self.Packet.SignUserId(id.Name, e.PrimaryKey, e.PrivateKey, config))
+		}
+	}
+	m.must(e.AddSigningSubkey(config))
+	return e
+}
+
+// key is the entity as it stands in keys.json.
+func (m *maker) key(name, about string, e *openpgp.Entity) Key {
+	var secret, certificate bytes.Buffer
+	m.must(e.SerializePrivateWithoutSigning(&secret, nil))
+	m.must(e.Serialize(&certificate))
+	for node := range e.Identities {
+		return Key{name, node, about, secret.Bytes(), certificate.Bytes()}
+	}
+	m.t.Fatal("a key without a user id")
+	return Key{}
+}
+
+const (
+	receiver = "node.example"
+	sender   = "sender.example"
+)
+
+// A ring is what all vectors are made with.
+type ring struct {
+	node, mlkem, other, sender *openpgp.Entity
+	keys                       []Key
+}
+
+func newRing(t testing.TB) *ring {
+	m := newMaker(t, "keys")
+	r := &ring{node: m.entity(receiver), other: m.entity("other.example")}
+
+	// Older encryption subkeys, which ended 29 and 31 days ago: the first still opens.
+	for _, days := range []time.Duration{29, 31} {
+		config := m.config(clock.Add(-100 * 24 * time.Hour))
+		config.KeyLifetimeSecs = uint32((100 - days) * 24 * 60 * 60)
+		m.must(r.node.AddEncryptionSubkey(config))
+	}
+	r.mlkem = m.entity(receiver)
+	config := m.config(clock.Add(-50 * 24 * time.Hour))
+	config.Algorithm = packet.PubKeyAlgoMlkem768X25519
+	m.must(r.mlkem.AddEncryptionSubkey(config))
+	r.sender = m.sender()
+
+	r.keys = []Key{
+		m.key("node", "the receiving node; its second and third encryption subkey expired 29 and 31 days before the vectors' time", r.node),
+		m.key("mlkem", "the same node with an ML-KEM-768+X25519 subkey besides", r.mlkem),
+		m.key("other", "another node, for messages that are sealed to it", r.other),
+		m.key("sender", "a node that vouches: after the encryption subkey, signing subkeys that are good, expired, revoked, without a cross-certification, and one that also encrypts", r.sender),
+	}
+	return r
+}
+
+// sender makes the key of the node that vouches.
+func (m *maker) sender() *openpgp.Entity {
+	e := m.entity(sender) // whose subkey 1 is the good one
+	config := m.config(clock.Add(-100 * 24 * time.Hour))
+	config.KeyLifetimeSecs = 99 * 24 * 60 * 60
+	m.must(e.AddSigningSubkey(config))
+	config.KeyLifetimeSecs = 0
+	for range 3 {
+		m.must(e.AddSigningSubkey(config))
+	}
+	m.must(e.Subkeys[3].Revoke(packet.KeyCompromised, "", m.config(clock.Add(-24*time.Hour))))
+	uncertified := e.Subkeys[4].Bindings[0].Packet
+	uncertified.EmbeddedSignature = nil
+	m.must(uncertified.SignKey(e.Subkeys[4].PublicKey, e.PrivateKey, config))
+	uncertified.EmbeddedSignature = nil // which SignKey may have made
+	both := e.Subkeys[5].Bindings[0].Packet
+	both.FlagEncryptCommunications = true
+	m.must(both.CrossSignKey(e.Subkeys[5].PublicKey, e.PrimaryKey, e.Subkeys[5].PrivateKey, config))
+	m.must(both.SignKey(e.Subkeys[5].PublicKey, e.PrivateKey, config))
+	return e
+}
+
+// The keys are such as section 5.1 wants, and the file has them.
+func TestKeyVectors(t *testing.T) {
+	r := newRing(t)
+	check(t, "keys.json", r.keys)
+	for _, k := range r.keys {
+		if k.Name != "sender" { // which has a subkey that no node has
+			key, err := seal.ParseNodeKey(k.Secret)
+			if err != nil {
+				t.Fatalf("%s: %v", k.Name, err)
+			}
+			if !bytes.Equal(key.Certificate(), k.Certificate) || key.Name() != k.Node {
+				t.Errorf("%s: the certificate is not the key's", k.Name)
+			}
+		}
+		cert, err := seal.ParseCertificate(k.Certificate)
+		if err != nil {
+			t.Fatalf("%s: %v", k.Name, err)
+		}
+		if err := cert.CheckNode(k.Node, clock); err != nil {
+			t.Errorf("%s: %v", k.Name, err)
+		}
+	}
+}
