@@ -323,6 +323,6 @@ func (u *user) readLocked(db *database) error {
 			seq: v[0].(int64), sender: v[1].(string), id: tipt.MessageID(v[2].([]byte)),
 			time: time.UnixMilli(v[3].(int64)), body: v[4].([]byte),
 		})
-	}, "SELECT seq, sender, mid, time, body FROM messages WHERE user = ? AND seq > ? ORDER BY seq LIMIT ?",
+	}, "SELECT seq, sender, mid, time, body FROM messages WHERE user = ? AND seq > ? ORDER BY seq LIMIT 0+?",
 		u.name, u.sent, int64(tipt.MaxDelivering))
 }

@@ -143,6 +143,32 @@ func benchAppend(b *testing.B, callers int, users []store.UserID, body []byte, d
 	report(b)
 }
 
+// BenchmarkTake appends a message to each of 100 mailboxes, from which the one before is taken, in
+// one batch.
+func BenchmarkTake(b *testing.B) {
+	s, users := openBench(b)
+	users = users[:100]
+	var batch []store.Op
+	for _, user := range users {
+		batch = append(batch, &store.SignIn{User: user, Device: "d", Receive: true, MaxDevices: 1})
+	}
+	if err := s.Commit(b.Context(), batch); err != nil {
+		b.Fatal(err)
+	}
+	body := randomBody(b, 300)
+	b.ReportAllocs()
+	for seq := int64(0); b.Loop(); seq++ {
+		batch = batch[:0]
+		for _, user := range users {
+			batch = append(batch, benchMessage(user, body), &store.Take{User: user, Device: "d", Seq: seq})
+		}
+		if err := s.Commit(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N*len(users))/b.Elapsed().Seconds(), "ops/s")
+}
+
 // BenchmarkMessages reads the next 50 messages of a mailbox.
 func BenchmarkMessages(b *testing.B) {
 	s, users := openBench(b)

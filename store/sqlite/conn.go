@@ -79,7 +79,8 @@ func (c *conn) script(sql string) error {
 }
 
 // prepare returns the prepared statement for sql, which must be a constant:
-// statements are kept until the connection closes. The context of a statement
+// statements are kept until the connection closes. Limits are written "LIMIT 0+?": for a bare
+// parameter SQLite looks at the value and compiles the statement anew for each. The context of a statement
 // is never one that can end: the driver would start a goroutine for each.
 func (c *conn) prepare(sql string) (stmt, error) {
 	if s, ok := c.stmts[sql]; ok {

@@ -79,7 +79,7 @@ func (w *writer) expireMailbox(user store.UserID, cutoff int64, limit int) (n in
 		}
 		upto = integer(v[0])
 		return true
-	}, "SELECT seq, time FROM messages WHERE user = ? ORDER BY seq LIMIT ?", int64(user), int64(limit)); err != nil {
+	}, "SELECT seq, time FROM messages WHERE user = ? ORDER BY seq LIMIT 0+?", int64(user), int64(limit)); err != nil {
 		return 0, err
 	}
 	removed, err := w.remove(user, b, upto, store.KindReturn, int64(limit))

@@ -217,7 +217,7 @@ func (w *writer) remove(user store.UserID, b *mailbox, upto int64, kind store.Me
 	}
 	v := make([]driver.Value, 5)
 	if _, err := w.c.one(v, `SELECT count(*), max(seq), sum(kind = 0), sum(iif(kind = 0, size, 0)), count(large) FROM
-		(SELECT seq, kind, size, large FROM messages WHERE user = ? AND seq >= ? AND seq <= ? AND kind <= ? ORDER BY seq LIMIT ?)`,
+		(SELECT seq, kind, size, large FROM messages WHERE user = ? AND seq >= ? AND seq <= ? AND kind <= ? ORDER BY seq LIMIT 0+?)`,
 		int64(user), low, upto, int64(kind), limit); err != nil {
 		return 0, err
 	}

@@ -127,7 +127,7 @@ func (s *Store) OutboxHead(ctx context.Context, node tipt.NodeName, user store.U
 // OutboxOlder implements [store.Store].
 func (s *Store) OutboxOlder(ctx context.Context, than time.Time, limit int) ([]store.OutboxEntry, error) {
 	// The + keeps SQLite from walking all ids in order to spare itself a sort.
-	return s.outbox(ctx, "WHERE o.created < ? ORDER BY +o.id LIMIT ?", than.UnixMilli(), int64(limit))
+	return s.outbox(ctx, "WHERE o.created < ? ORDER BY +o.id LIMIT 0+?", than.UnixMilli(), int64(limit))
 }
 
 // NodePauses implements [store.Store].

@@ -51,7 +51,7 @@ func (s *Store) Users(ctx context.Context, after tipt.UserName, limit int) (user
 		return c.query(7, func(v []driver.Value) bool {
 			users = append(users, userOf(v))
 			return true
-		}, "SELECT "+userColumns+" FROM users WHERE name > ? ORDER BY name LIMIT ?", string(after), int64(limit))
+		}, "SELECT "+userColumns+" FROM users WHERE name > ? ORDER BY name LIMIT 0+?", string(after), int64(limit))
 	})
 	return users, err
 }
@@ -124,7 +124,7 @@ func (s *Store) Messages(ctx context.Context, user store.UserID, after int64, li
 		}, `SELECT m.seq, m.kind, m.sender, m.mid, m.time, m.size, m.body, m.large, b.body
 			FROM messages m LEFT JOIN bodies b ON b.id = m.large
 			WHERE m.user = ? AND m.seq > ? AND EXISTS (SELECT 1 FROM mailboxes WHERE user = ?1)
-			ORDER BY m.seq LIMIT ?`, int64(user), after, int64(limit)); err != nil {
+			ORDER BY m.seq LIMIT 0+?`, int64(user), after, int64(limit)); err != nil {
 			return err
 		}
 		var err error
