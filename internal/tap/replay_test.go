@@ -133,6 +133,8 @@ func TestReplayRegisters(t *testing.T) {
 		c := n.Dial(t).Greet()
 		c.Ask(0, tipt.RequestRegister, tipt.RegisterRequest{User: "eve", Password: password}.Append(nil))
 		c.WantReply(0)
+		c.Ask(1, tipt.RequestSignIn, tipt.SignInRequest{User: "eve", Password: password[1:] + "?", Device: "d"}.Append(nil))
+		c.WantError(1, tipt.ErrCredentials) // a password of the same length, which stays another one
 		c.SignInAs(tipt.SignInRequest{User: "eve", Password: password, Device: "d"})
 	})
 	result, err := replay(t, tipttest.Start(t), record, nil)
@@ -191,6 +193,24 @@ func TestReplayDiffers(t *testing.T) {
 	result, err = replay(t, n, strings.Join(lines, ""), nil)
 	if err != nil || !strings.Contains(texts(result), "+ RESPONSE #200 GET_INFO") {
 		t.Errorf("without a response: %v\n%s", err, texts(result))
+	}
+}
+
+// The node may use other ids for its requests than it did.
+func TestReplayAnswersByID(t *testing.T) {
+	n := newRecorded(t)
+	var lines []string
+	changed := 0
+	for line := range strings.Lines(recording(t, n, true, everything)) {
+		if strings.Contains(line, "REQUEST #0 RETURN") || strings.Contains(line, "RESPONSE #0 RETURN") {
+			line = strings.Replace(line, hexOf("\xa2id\x00"), hexOf("\xa2id\xcc\x99"), 1)
+			changed++
+		}
+		lines = append(lines, line)
+	}
+	result, err := replay(t, n, strings.Join(lines, ""), nil)
+	if err != nil || changed != 2 || len(result.Differences) > 0 {
+		t.Errorf("%d lines changed, %v\n%s", changed, err, texts(result))
 	}
 }
 
