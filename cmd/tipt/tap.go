@@ -123,6 +123,9 @@ func (c *tapCmd) Run(ctx context.Context, i *invocation) error {
 	if err != nil {
 		return err
 	}
+	if target.Address == c.Listen {
+		return usage("%s is where this tap itself is to listen; say with --connect (or TIPT_CONNECT) where the node does", target.Address)
+	}
 	listener, err := c.listen()
 	if err != nil {
 		return err

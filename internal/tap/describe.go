@@ -64,7 +64,11 @@ func (p *Packet) value(path string, v *msgpack.Value, b []byte) string {
 	case msgpack.Bool:
 		return strconv.FormatBool(v.N == 1)
 	case msgpack.Str:
-		return strconv.Quote(shorten(string(v.Text(b))))
+		text := string(v.Text(b))
+		if path != "err.msg" { // which is made to be read
+			text = shorten(text)
+		}
+		return strconv.Quote(text)
 	case msgpack.Bin:
 		return p.binary(path, v.Text(b))
 	case msgpack.Uint:
