@@ -43,6 +43,8 @@ const (
 	maxHashThreads = 16
 	maxHashSize    = 64 // of salt and hash each
 
+	maxHashing = 8 // hashes computed at once: 152 MiB at the default cost
+
 	// How many callers wait for each hash that is being computed: about a second
 	// at the default cost.
 	waitingPerWorker = 32
@@ -52,7 +54,10 @@ const (
 
 var errHashForm = errors.New("the stored hash is not of the form $argon2id$v=19$m=…,t=…,p=…$salt$hash within its bounds")
 
-// A hasher computes and verifies hashes, as many at once as there are processors.
+// A hasher computes and verifies hashes: several at once, but on half of the processors at most.
+// The others are for what takes no password; else everybody would wait for those who guess,
+// as Go takes a processor from a hash only after 10 ms. (To lower the priority of a
+// thread does not help: argon2 hashes in goroutines of its own.)
 type hasher struct {
 	cost      HashCost
 	slots     chan struct{} // holds a value for each caller between acquire and release
@@ -61,8 +66,11 @@ type hasher struct {
 }
 
 func newHasher(cost HashCost) *hasher {
-	return &hasher{cost: cost, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	return &hasher{cost: cost, slots: make(chan struct{}, hashesAtOnce(runtime.GOMAXPROCS(0)))}
 }
+
+// hashesAtOnce is how many hashes are computed at once on so many processors.
+func hashesAtOnce(processors int) int { return min(max(1, processors/2), maxHashing) }
 
 // acquire waits for the right to compute one hash at a time, until release. It
 // is BUSY when too many wait already.

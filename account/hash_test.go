@@ -128,3 +128,12 @@ func TestHasherIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// Half of the processors stay free for what takes no password.
+func TestHashesAtOnce(t *testing.T) {
+	for processors, want := range map[int]int{1: 1, 2: 1, 3: 1, 4: 2, 16: 8, 64: 8} {
+		if got := hashesAtOnce(processors); got != want {
+			t.Errorf("%d on %d processors, want %d", got, processors, want)
+		}
+	}
+}
