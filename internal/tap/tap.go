@@ -6,6 +6,7 @@
 package tap
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -101,7 +102,7 @@ func (c *Conversation) Read(toNode bool, packet []byte) Packet {
 	if err != nil {
 		c.malformed(&p, packet, said, err)
 	} else {
-		c.wellFormed(&p, said, answered)
+		c.wellFormed(&p, packet, said, answered)
 	}
 	p.widths("", &p.root, packet)
 	return p
@@ -124,7 +125,7 @@ func (p *Packet) note(clause, format string, args ...any) {
 }
 
 // wellFormed takes what said says.
-func (c *Conversation) wellFormed(p *Packet, said tipt.Packet, answered *question) {
+func (c *Conversation) wellFormed(p *Packet, packet []byte, said tipt.Packet, answered *question) {
 	switch said.Type {
 	case tipt.PacketRequest:
 		p.name = requestName(p.toNode, p.revision, said.Code)
@@ -148,7 +149,21 @@ func (c *Conversation) wellFormed(p *Packet, said tipt.Packet, answered *questio
 		p.Failed = true
 		p.Title += ", error " + said.Err.Code.String()
 	}
+	if said.Newer {
+		p.unknownInRoot(packet)
+	}
 	c.versions(p, said)
+}
+
+// unknownInRoot notes the keys of the root that are skipped.
+func (p *Packet) unknownInRoot(packet []byte) {
+	for i := 0; i < len(p.root.Items); i += 2 {
+		switch key := join("", &p.root.Items[i], packet); key {
+		case "ver", "id", "pakt", "reqt", "body", "err":
+		default:
+			p.note("T-2.25", "%s: an unknown key, skipped because ver is newer", key)
+		}
+	}
 }
 
 // ask notes a request.
@@ -220,6 +235,14 @@ func (p *Packet) body(said tipt.Packet) {
 	err := check(said.Body, said.Newer)
 	if err != nil {
 		p.note(p.clauseOf(err), "%s", err)
+		return
+	}
+	if !said.Newer {
+		return
+	}
+	// What only a newer version may say is skipped, which is worth a word.
+	if bad, ok := errors.AsType[*tipt.MalformedError](check(said.Body, false)); ok {
+		p.note("T-2.25", "%s: an unknown key, skipped because ver is newer", bad.Key)
 	}
 }
 
