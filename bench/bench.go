@@ -105,6 +105,29 @@ func (t target) dial(ctx context.Context) (*bare.Conn, error) {
 	return c, nil
 }
 
+// trusting returns the target with the certificate that it has now among its roots, once that was
+// verified: connections to it then verify one signature and not two.
+func (t target) trusting(ctx context.Context) (target, error) {
+	c, err := t.dial(ctx)
+	if err != nil {
+		return target{}, err
+	}
+	defer c.Close()
+	roots := t.config.RootCAs
+	if roots == nil {
+		roots, err = x509.SystemCertPool()
+	} else {
+		roots = roots.Clone()
+	}
+	if err != nil {
+		return target{}, fmt.Errorf("read this machine's root certificates: %w", err)
+	}
+	roots.AddCert(c.PeerCertificate())
+	t.config = t.config.Clone()
+	t.config.RootCAs = roots
+	return t, nil
+}
+
 // ask makes a request of a connection that nobody reads, and on which nothing else is under way.
 func ask(ctx context.Context, c *bare.Conn, code tipt.NodeRequest, body []byte) (tipt.Packet, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)

@@ -63,6 +63,10 @@ func Storm(ctx context.Context, o Options, crush Crush) (*Report, error) {
 			return nil, fmt.Errorf("there is no password of %s in %s", a.User, o.Node.Accounts)
 		}
 	}
+	// What a client costs is not what is measured.
+	if t, err = t.trusting(ctx); err != nil {
+		return nil, err
+	}
 	s := &storm{o: &o, target: t, crush: crush, accounts: accounts}
 	defer s.end()
 	stopHashing := s.hash(ctx)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha1"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -47,6 +48,11 @@ func Dial(ctx context.Context, address string, config *tls.Config) (*Conn, error
 		return nil, errors.Join(err, tcp.Close())
 	}
 	return newConn(nc, true, early), nil
+}
+
+// PeerCertificate returns the certificate that Dial has verified.
+func (c *Conn) PeerCertificate() *x509.Certificate {
+	return c.nc.(*tls.Conn).ConnectionState().PeerCertificates[0]
 }
 
 func upgrade(ctx context.Context, nc *tls.Conn, name string) (early []byte, err error) {
