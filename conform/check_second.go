@@ -189,7 +189,7 @@ func checkSecondReturns(t *T) {
 }
 
 // retryPatience is how long a node may take to try all again; it chooses its pauses itself.
-const retryPatience = 40 * time.Second
+const retryPatience = 30 * time.Second
 
 // A retry is a message that is not delivered at the first attempt.
 type retry struct {

@@ -52,6 +52,7 @@ const (
 	inside        = "happens inside the node: nothing that a guest can see tells it"
 	takesDays     = "shows only after days"
 	takesHours    = "shows only after an hour"
+	needsLimits   = "depends on limits that the operator sets"
 	needsNames    = "needs names that resolve as the suite wishes"
 	needsOperator = "needs a node that the operator bars, or a load that a guest must not cause"
 	needsLoad     = "needs a load or a fault that a guest must not cause"
