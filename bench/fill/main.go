@@ -31,6 +31,7 @@ type cli struct {
 	Accounts int    `default:"1000" placeholder:"N" help:"Accounts (${default})."`
 	Messages int    `placeholder:"N" help:"Messages, in the mailboxes of the last accounts of the file."`
 	Mailbox  int    `default:"1000" placeholder:"N" help:"Messages in one mailbox (${default})."`
+	Outbox   int    `placeholder:"N" help:"Messages of the last account in the outbox, each to another node, which failed and is to be tried in a day."`
 	Size     int    `default:"200" placeholder:"BYTES" help:"Size of a message (${default})."`
 }
 
@@ -53,7 +54,7 @@ func main() {
 }
 
 func (c *cli) run(ctx context.Context) (err error) {
-	if c.Accounts < 1 || c.Messages < 0 || c.Mailbox < 1 || c.Size < 1 || c.Size > tipt.MaxMessageSize {
+	if c.Accounts < 1 || c.Messages < 0 || c.Outbox < 0 || c.Mailbox < 1 || c.Size < 1 || c.Size > tipt.MaxMessageSize {
 		return errors.New("there must be at least 1 account, 1 message in a mailbox and 1 byte in a message")
 	}
 	if boxes := (c.Messages + c.Mailbox - 1) / c.Mailbox; boxes > c.Accounts {
@@ -82,7 +83,10 @@ func (c *cli) run(ctx context.Context) (err error) {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	return f.messages(ctx, users, c.Messages, c.Mailbox, c.Size)
+	if err := f.messages(ctx, users, c.Messages, c.Mailbox, c.Size); err != nil {
+		return err
+	}
+	return f.outbox(ctx, users[len(users)-1], c.Outbox, c.Size)
 }
 
 // hashed returns the hash of the password, which it gets by registering somebody with it.
@@ -178,6 +182,27 @@ func (f *filler) messages(ctx context.Context, users []store.UserID, n, mailbox,
 			ID: tipt.NewMessageID(), Time: f.now, Body: body,
 		})
 		if len(ops) == batch || i == n-1 {
+			if err := f.commit(ctx, ops); err != nil {
+				return err
+			}
+			ops = ops[:0]
+		}
+	}
+	return nil
+}
+
+// outbox puts messages of a user into the outbox, for nodes that do not answer.
+func (f *filler) outbox(ctx context.Context, user store.UserID, n, size int) error {
+	ops := make([]store.Op, 0, batch)
+	for i := range n {
+		to, err := tipt.ParseNodeName(fmt.Sprintf("node-%d.example", i))
+		if err != nil {
+			return err
+		}
+		ops = append(ops,
+			&store.AddOutbox{Entry: store.OutboxEntry{User: user, Node: to, Sealed: make([]byte, size), Created: f.now}},
+			&store.PauseNode{Pause: store.NodePause{Node: to, Attempts: 1, Next: f.now.Add(24 * time.Hour), Reason: "filled"}})
+		if len(ops) >= batch || i == n-1 {
 			if err := f.commit(ctx, ops); err != nil {
 				return err
 			}

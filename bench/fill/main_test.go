@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestFill(t *testing.T) {
 	n := tipttest.Start(t)
 	n.Stop()
-	c := cli{Data: n.Dir, File: filepath.Join(t.TempDir(), "accounts"), Accounts: 12, Messages: 25, Mailbox: 10, Size: 300}
+	c := cli{Data: n.Dir, File: filepath.Join(t.TempDir(), "accounts"), Accounts: 12, Messages: 25, Mailbox: 10, Outbox: 3, Size: 300}
 	if err := c.run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -51,6 +51,14 @@ func TestFill(t *testing.T) {
 	// One more made the hash.
 	if len(users) != 13 || full[10] != 2 || full[5] != 1 || full[0] != 10 {
 		t.Errorf("%d users, mailboxes by content %v", len(users), full)
+	}
+	queues, err := s.OutboxQueues(t.Context())
+	if err != nil || len(queues) != 3 || queues[0].Entries != 1 || queues[0].Bytes != 300 {
+		t.Errorf("outbox %+v, %v", queues, err)
+	}
+	pauses, err := s.NodePauses(t.Context())
+	if err != nil || len(pauses) != 3 || time.Until(pauses[0].Next) < time.Hour {
+		t.Errorf("pauses %+v, %v", pauses, err)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)

@@ -195,7 +195,7 @@ func (l *lab) fill(ctx context.Context, one benchCase) error {
 			return err
 		}
 		out, err := exec.CommandContext(ctx, l.path("bin", "fill"), "--data", l.path(name), "--file", l.path(name+".accounts"),
-			fmt.Sprint("--accounts=", n), fmt.Sprint("--messages=", l.Stored)).CombinedOutput()
+			fmt.Sprint("--accounts=", n), fmt.Sprint("--messages=", l.Stored), fmt.Sprint("--outbox=", l.Outbox)).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("fill the store: %w\n%s", err, out)
 		}

@@ -31,6 +31,7 @@ type cli struct {
 	Clients     int      `default:"2000" placeholder:"N" help:"Clients of a storm (${default})."`
 	Accounts    int      `default:"1000" placeholder:"N" help:"Registered users, at least (${default}); a case has as many as it needs."`
 	Stored      int      `placeholder:"N" help:"Messages that lie in mailboxes of others, 1,000 in each."`
+	Outbox      int      `placeholder:"N" help:"Messages that wait for as many other nodes."`
 	OnlyNode    bool     `help:"Leave out the floor."`
 
 	NodeCPU      string `name:"node-cpu" default:"0" placeholder:"LIST" help:"Processors of the node and of the floor, as taskset has them (${default})."`

@@ -13,7 +13,7 @@ import (
 // TestRun makes measurements once, small: those that do not take seconds however small they are.
 func TestRun(t *testing.T) {
 	c := cli{
-		Cases: []string{"pairs", "storm", "mailbox", "forward", "idle"}, Runs: 1, Connections: []int{50}, Messages: 2000, Clients: 50, Accounts: 100, Stored: 2000,
+		Cases: []string{"pairs", "storm", "mailbox", "forward", "idle"}, Runs: 1, Connections: []int{50}, Messages: 2000, Clients: 50, Accounts: 100, Stored: 2000, Outbox: 10,
 		NodeCPU: "0", GeneratorCPU: "0", Dir: t.TempDir(),
 	}
 	var out, progress bytes.Buffer
