@@ -78,6 +78,13 @@ func everything(t *testing.T, n *tipttest.Node) {
 	c.WantClose(tipt.CloseReplaced)
 	again.SendText("hello")
 	again.WantClose(tipt.CloseText)
+	drafts := n.Dial(t)
+	drafts.Revision = tipt.RevisionDraft
+	drafts.Greet()
+	drafts.Ask(7, tipt.RequestGetInfo, nil)
+	drafts.WantReply(7)
+	drafts.Ask(8, tipt.RequestForward, nil)
+	drafts.WantError(8, tipt.ErrSignInRequired)
 	n.Dial(t).Greet().Ping()
 }
 
@@ -152,14 +159,15 @@ func TestReplayDiffers(t *testing.T) {
 	n := newRecorded(t)
 	record := recording(t, n, true, everything)
 	for name, tt := range map[string]struct{ old, changed, want string }{
-		"error code":   {hexOf("\xa4code\x18"), hexOf("\xa4code\x08"), "- err.code: BUSY\n+ err.code: CREDENTIALS"},
-		"address":      {hexOf("ada@node.example"), hexOf("eva@node.example"), `- body.addr: "eva@node.example"`},
-		"comp":         {hexOf("\xa4comp\xc3"), hexOf("\xa4comp\xc2"), "- body.comp: false\n+ body.comp: true"},
-		"close code":   {`"close","hex":"0fa1`, `"close","hex":"0fa2`, "- close 4002\n+ close 4001"},
-		"another ref":  {hexOf("\xa3ref\xc4\x10\x00"), hexOf("\xa3ref\xc4\x10\x01"), ""},
-		"a body less":  {hexOf("\xa4body\x81\xa4devs\x91"), hexOf("\xa4body\x81\xa4devs\x90"), ""},
-		"other path":   {`"status":101`, `"status":503`, "- status 503\n+ status 101"},
-		"other answer": {hexOf("\xa4pakt\x01\xa3err\x82\xa4code\x23"), hexOf("\xa4pakt\x01\xa3err\x82\xa4code\x24"), "- err.code: OUTBOX_FULL\n+ err.code: NODE_REFUSED"},
+		"error code":    {hexOf("\xa4code\x18"), hexOf("\xa4code\x08"), "- err.code: BUSY\n+ err.code: CREDENTIALS"},
+		"address":       {hexOf("ada@node.example"), hexOf("eva@node.example"), `- body.addr: "eva@node.example"`},
+		"comp":          {hexOf("\xa4comp\xc3"), hexOf("\xa4comp\xc2"), "- body.comp: false\n+ body.comp: true"},
+		"close code":    {`"close","hex":"0fa1`, `"close","hex":"0fa2`, "- close 4002\n+ close 4001"},
+		"another ref":   {hexOf("\xa3ref\xc4\x10\x00"), hexOf("\xa3ref\xc4\x10\x01"), ""},
+		"drafts' error": {hexOf("\xa2id\x08\xa4pakt\x01\xa3err\x06"), hexOf("\xa2id\x08\xa4pakt\x01\xa3err\x07"), "- err: SIGNED_IN\n+ err: SIGN_IN_REQUIRED"},
+		"a body less":   {hexOf("\xa4body\x81\xa4devs\x91"), hexOf("\xa4body\x81\xa4devs\x90"), ""},
+		"other path":    {`"status":101`, `"status":503`, "- status 503\n+ status 101"},
+		"other answer":  {hexOf("\xa4pakt\x01\xa3err\x82\xa4code\x23"), hexOf("\xa4pakt\x01\xa3err\x82\xa4code\x24"), "- err.code: OUTBOX_FULL\n+ err.code: NODE_REFUSED"},
 	} {
 		changed := strings.ReplaceAll(record, tt.old, tt.changed)
 		if changed == record {

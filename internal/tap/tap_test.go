@@ -3,6 +3,7 @@ package tap
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -224,12 +225,14 @@ func TestView(t *testing.T) {
 			"→ node  REQUEST #1 SIGN_IN, 67 bytes  (section 4, SIGN_IN)", `a3 76 65 72 a5 31 2e 30 2e 30           "ver": "1.0.0"`,
 			`"pakt": REQUEST`, `"reqt": SIGN_IN`, `"body": map of 3`, `"user": "ada"`, `"pass": (13 secret bytes)`, "·· ··", "! T-3.37 a request before HANDSHAKE",
 		}},
-		"long":   {Crossing{Kind: Binary, Bytes: long}, []string{"← node", "1,008 bytes", "… 983 bytes more", "! T-2.10 k: 5 bytes could be 3"}},
-		"many":   {Crossing{Kind: Binary, Bytes: many}, []string{"array of 3840", "… 3,741 rows more"}},
-		"cut":    {Crossing{Kind: Binary, Bytes: []byte{0x82, 0xa1, 'k'}}, []string{"MALFORMED", `"k": nothing more`}},
-		"unused": {Crossing{Kind: Binary, Bytes: []byte{0x81, 0xa1, 'k', 0xc1, 0xff}}, []string{"ff", "the marker 0xc1"}},
-		"text":   {Crossing{ToNode: true, Kind: Text, Bytes: []byte("\x1b[2Jhello")}, []string{`"?[2Jhello"`, "T-1.18"}},
-		"close":  {Crossing{Kind: Close, Bytes: []byte("\x0f\xa1gone")}, []string{`close 4001 (the same device has signed in on a newer connection) "gone"`}},
+		"long":      {Crossing{Kind: Binary, Bytes: long}, []string{"← node", "1,008 bytes", "… 983 bytes more", "! T-2.10 k: 5 bytes could be 3"}},
+		"wide":      {Crossing{Kind: Binary, Bytes: append([]byte{0x9f}, bytes.Repeat([]byte{0xdc, 0, 0}, 15)...)}, []string{"[14]: 3 bytes could be 1"}},
+		"very wide": {Crossing{Kind: Binary, Bytes: append([]byte{0xdc, 1, 0}, bytes.Repeat([]byte{0xcc, 0}, 256)...)}, []string{"! … 238 notes more"}},
+		"many":      {Crossing{Kind: Binary, Bytes: many}, []string{"array of 3840", "… 3,741 rows more"}},
+		"cut":       {Crossing{Kind: Binary, Bytes: []byte{0x82, 0xa1, 'k'}}, []string{"MALFORMED", `"k": nothing more`}},
+		"unused":    {Crossing{Kind: Binary, Bytes: []byte{0x81, 0xa1, 'k', 0xc1, 0xff}}, []string{"ff", "the marker 0xc1"}},
+		"text":      {Crossing{ToNode: true, Kind: Text, Bytes: []byte("\x1b[2Jhello")}, []string{`"?[2Jhello"`, "T-1.18"}},
+		"close":     {Crossing{Kind: Close, Bytes: []byte("\x0f\xa1gone")}, []string{`close 4001 (the same device has signed in on a newer connection) "gone"`}},
 		"error": {
 			Crossing{Kind: Binary, Bytes: unhex(t, "84 "+ver+"a2'id' 01 a4'pakt' 01 a3'err' 82 a4'code' 01 a3'msg' d925'what is said of an error is all shown'")},
 			[]string{`"msg": "what is said of an error is all shown"`},
@@ -258,6 +261,26 @@ func TestView(t *testing.T) {
 	c.Cross(Crossing{Kind: Ping})
 	if !strings.Contains(out.String(), "\x1b[1mPING\x1b[0m") {
 		t.Errorf("no color in %q", out.String())
+	}
+}
+
+// A failingWriter fails.
+type failingWriter struct{}
+
+var errFull = errors.New("the disk is full")
+
+func (failingWriter) Write([]byte) (int, error) { return 0, errFull }
+
+func TestFailureIsTold(t *testing.T) {
+	if _, err := NewRecorder(failingWriter{}, "", false); !errors.Is(err, errFull) {
+		t.Errorf("the beginning of a record: %v", err)
+	}
+	var told []error
+	c := New(Options{Viewer: &Viewer{Out: failingWriter{}}, Failed: func(err error) { told = append(told, err) }}).Connection()
+	c.Cross(Crossing{Kind: Ping})
+	c.Say("hello")
+	if len(told) != 1 || !errors.Is(told[0], errFull) {
+		t.Errorf("told %v, want once that the disk is full", told)
 	}
 }
 

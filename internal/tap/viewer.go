@@ -23,6 +23,7 @@ const (
 	commentAt    = 46 // column
 	maxValueRows = 2  // of one value
 	maxRows      = 100
+	maxNotes     = 20
 )
 
 // paint colors a text.
@@ -92,7 +93,11 @@ func (v *Viewer) show(now time.Time, number int, x Crossing, p *Packet) error {
 		r.add(1, 0, len(x.Bytes), comment)
 	}
 	r.print(v, &text)
-	for _, n := range p.Notes {
+	for i, n := range p.Notes {
+		if i == maxNotes {
+			text.WriteString("    " + v.paint(yellow, "! … "+count(len(p.Notes)-i, "note")+" more") + "\n")
+			break
+		}
 		clause := n.Clause
 		if clause != "" {
 			clause += " "
