@@ -27,6 +27,9 @@ func TestEndsAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer reader.Close()
+	if err := reader.SetReadDeadline(time.Now().Add(patienceForAll / 60)); err != nil {
+		t.Fatal(err)
+	}
 	// Nobody has it open to write: its end is read at once.
 	if n, err := reader.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 		t.Errorf("a process is left: read %d, %v", n, err)
