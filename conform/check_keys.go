@@ -2,6 +2,7 @@ package conform
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -16,6 +17,7 @@ type key struct {
 var requestKeys = map[int][]key{
 	reqRegister:      {{name: "user", declared: "str8"}, {name: "pass", declared: "str8"}, {name: "inv", declared: "str8", optional: true}},
 	reqSignIn:        {{name: "user", declared: "str8"}, {name: "dev", declared: "str8", optional: true}, {name: "pass", declared: "str8"}, {name: "recv", declared: "bool", optional: true}},
+	byToken:          {{name: "user", declared: "str8"}, {name: "dev", declared: "str8", optional: true}, {name: "tok", declared: "bin8"}, {name: "recv", declared: "bool", optional: true}},
 	reqForward:       {{name: "node", declared: "str16"}, {name: "wait", declared: "bool"}, {name: "msg", declared: "bin32"}, {name: "ref", declared: "bin8", optional: true}},
 	reqGetNodeKey:    {{name: "node", declared: "str16"}, {name: "new", declared: "bool", optional: true}},
 	reqSetPassword:   {{name: "old", declared: "str8"}, {name: "new", declared: "str8"}},
@@ -69,9 +71,12 @@ type sample struct {
 	want []int
 }
 
+// byToken is SIGN_IN with a token in the place of the password, beside the requests' codes.
+const byToken = 0x100 + reqSignIn
+
 func keyScenarios() []scenario {
 	var all []scenario
-	for _, code := range requests {
+	for _, code := range append(slices.Clone(requests), byToken) {
 		if requestKeys[code] == nil {
 			continue
 		}
@@ -86,7 +91,7 @@ func keyScenarios() []scenario {
 			}
 		}
 		all = append(all, scenario{
-			name: "keys-" + strings.ToLower(strings.ReplaceAll(requestNames[code], "_", "-")), clauses: clauses,
+			name: "keys-" + strings.ToLower(strings.NewReplacer("_", "-", " ", "-").Replace(requestNames[code])), clauses: clauses,
 			run: func(t *T) { checkKeys(t, code) },
 		})
 	}
@@ -104,6 +109,10 @@ func (t *T) sample(code int) (*conn, sample) {
 	case reqSignIn:
 		return t.greeted(), sample{func() fields {
 			return fields{"user", t.name(), "dev", "device", "pass", "long enough", "recv", false}
+		}, []int{errCredentials}}
+	case byToken:
+		return t.greeted(), sample{func() fields {
+			return fields{"user", t.name(), "dev", "device", "tok", randomBytes(32), "recv", false}
 		}, []int{errCredentials}}
 	}
 	c := t.member()
@@ -131,7 +140,7 @@ func checkKeys(t *T, code int) {
 		if body != nil {
 			sent = body
 		}
-		p := c.exchange(code, sent)
+		p := c.exchange(code&0xff, sent)
 		c.want(p, name+" with "+what, want...)
 		return p
 	}

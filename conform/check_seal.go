@@ -11,7 +11,7 @@ import (
 func sealScenarios() []scenario {
 	return []scenario{
 		{name: "public-key", clauses: []string{"T-5.1", "T-5.2", "T-5.3", "T-5.4"}, run: checkPublicKey},
-		{name: "seal-versions", clauses: []string{"T-5.6", "T-5.7", "T-5.8", "T-5.11", "T-5.13"}, run: checkSealVersions},
+		{name: "seal-versions", clauses: []string{"T-5.6", "T-5.7", "T-5.8", "T-5.11", "T-5.13", "T-5.54"}, run: checkSealVersions},
 		{name: "seal-refused", clauses: []string{"T-5.9", "T-5.10", "T-5.11", "T-5.12", "T-5.13", "T-5.14", "T-5.15", "T-5.16"}, run: checkSealRefused},
 		{name: "seal-foreign", clauses: []string{"T-5.19"}, run: checkSealForeign},
 		{name: "seal-again", clauses: []string{"T-5.48"}, run: checkSealAgain},
@@ -95,6 +95,10 @@ func checkSealVersions(t *T) {
 		{"T-5.8", "padding behind the literal packet", recipe{aead: true, inside: around(nil, padding)}},
 		{"T-5.8", "padding before the literal packet", recipe{aead: true, inside: around(padding, nil)}},
 		{"T-5.8", "a marker before the literal packet", recipe{inside: around(marker, nil)}},
+		{"T-5.54", "a stored block", recipe{inside: inBlocks(1000, 0)}},
+		{"T-5.54", "stored blocks of 10 bytes", recipe{aead: true, inside: inBlocks(10, 0)}},
+		{"T-5.54", "stored blocks and 1 byte of padding", recipe{aead: true, inside: inBlocks(50, 1)}},
+		{"T-5.54", "a stored block and 100,000 bytes of padding", recipe{inside: inBlocks(1000, 100_000)}},
 		{"T-5.11", "chunks of 256 KiB", recipe{aead: true, chunk: 256 << 10}},
 		{"T-5.13", "8 session keys", recipe{keys: 8}},
 		{"T-5.13", "8 session keys of version 6", recipe{aead: true, keys: 8}},
@@ -137,6 +141,8 @@ func checkSealRefused(t *T) {
 		{"T-5.9", "a compressed packet by ZIP", with(inside(t.zipped))},
 		{"T-5.9", "a compressed packet by ZIP inside SEIPD 2", with(recipe{aead: true, inside: t.zipped})},
 		{"T-5.9", "a compressed packet by ZIP that is stored at first", with(recipe{aead: true, inside: t.zippedLater})},
+		{"T-5.16", "no literal packet, but padding by ZIP", with(inside(func([]byte) []byte { return inBlocks(1, 100)(nil) }))},
+		{"T-5.9", "a compressed packet by ZIP that is cut off", with(inside(func(l []byte) []byte { return pgpPacket(tagCompressed, append([]byte{1, 1, 0xff, 0, 0, 0xff}, l...)) }))},
 		{"T-5.9", "a compressed packet by ZLIB", with(inside(t.zlibbed))},
 		{"T-5.10", "a signature packet behind the literal one", with(inside(func(l []byte) []byte { return slices.Concat(l, signature) }))},
 		{"T-5.10", "a signature packet before the literal one", with(inside(func(l []byte) []byte { return slices.Concat(signature, l) }))},

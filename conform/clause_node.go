@@ -9,7 +9,7 @@ var nodeClauses = []Clause{
 	{"T-5.6", Must, NodeSide, Ours, "A message with a version 3 session key and SEIPD version 1 is opened.", ""},
 	{"T-5.7", Must, NodeSide, Ours, "A message with a version 6 session key and SEIPD version 2 is opened.", ""},
 	{"T-5.8", Must, NodeSide, Ours, "Padding and marker packets are skipped.", ""},
-	{"T-5.9", Must, NodeSide, Ours, "Compressed data is refused; what is left to a node is a packet by ZIP of stored blocks alone, in which nothing is compressed, as sq pads with.", ""},
+	{"T-5.9", Must, NodeSide, Ours, "Compressed data is refused, unless it is a packet by ZIP in which nothing is compressed.", ""},
 	{"T-5.10", Must, NodeSide, Ours, "Signature packets are refused.", ""},
 	{"T-5.11", Must, NodeSide, Ours, "Chunks over 256 KiB are refused, of 256 KiB they are not.", ""},
 	{"T-5.12", Must, NodeSide, Ours, "Session keys encrypted by a password are refused.", ""},
@@ -54,4 +54,5 @@ var nodeClauses = []Clause{
 	{"T-5.51", Must, NodeSide, Ours, "A node keeps another's certificate for vouching 1 h at most.", takesHours},
 	{"T-5.52", Must, NodeSide, Ours, "A node connects to port 443, and after resolution to public unicast addresses, alone, in 10 s.", needsNames},
 	{"T-5.53", Must, NodeSide, Ours, "Each attempt to hand a message over is signed anew.", ""},
+	{"T-5.54", Must, NodeSide, Ours, "A compressed packet by ZIP of stored blocks alone is taken for what it holds, with padding of any length behind the last of them.", ""},
 }

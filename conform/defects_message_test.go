@@ -216,6 +216,7 @@ var nodeDefects = []defect{
 	swap("T-5.14", reqForward, errNodeRefused, ok),
 	swap("T-5.15", reqForward, errNodeRefused, ok),
 	swap("T-5.16", reqForward, errNodeRefused, ok),
+	swap("T-5.54", reqForward, ok, errNodeRefused),
 	swap("T-5.48", reqForward, errNodeRefused, ok),
 	answersWith("T-5.19", errCannotOpen, errMalformed),
 	answersWith("T-5.20", ok, errMalformed),

@@ -37,7 +37,7 @@ var requests = []int{
 var requestNames = map[int]string{
 	reqHandshake: "HANDSHAKE", reqRegister: "REGISTER", reqSignIn: "SIGN_IN", reqGetInfo: "GET_INFO", reqForward: "FORWARD",
 	reqGetNodeKey: "GET_NODE_KEY", reqSetPassword: "SET_PASSWORD", reqListDevices: "LIST_DEVICES",
-	reqRemoveDevice: "REMOVE_DEVICE", reqDeleteAccount: "DELETE_ACCOUNT", reqSetKey: "SET_KEY",
+	byToken: "SIGN_IN by token", reqRemoveDevice: "REMOVE_DEVICE", reqDeleteAccount: "DELETE_ACCOUNT", reqSetKey: "SET_KEY",
 }
 
 // Requests and events to the client.

@@ -179,6 +179,27 @@ func whole(b []byte) ([]byte, error) {
 // uncompressed makes a compressed packet of others, by no algorithm.
 func uncompressed(inner []byte) []byte { return pgpPacket(tagCompressed, append([]byte{0}, inner...)) }
 
+// inBlocks makes one by ZIP in which nothing is compressed: blocks of at most that many bytes, and
+// padding behind the last.
+func inBlocks(block, padding int) func(inner []byte) []byte {
+	return func(inner []byte) []byte {
+		b := []byte{1}
+		for more := true; more; {
+			n := min(block, len(inner))
+			last := byte(0)
+			if more = n < len(inner); !more {
+				last = 1
+			}
+			b = append(b, last)
+			b = binary.LittleEndian.AppendUint16(b, uint16(n))
+			b = binary.LittleEndian.AppendUint16(b, ^uint16(n))
+			b = append(b, inner[:n]...)
+			inner = inner[n:]
+		}
+		return pgpPacket(tagCompressed, append(b, randomBytes(padding)...))
+	}
+}
+
 // zipped makes one by ZIP, which is DEFLATE.
 func (t *T) zipped(inner []byte) []byte {
 	return pgpPacket(tagCompressed, append([]byte{1}, t.deflated(flate.BestCompression, inner)...))
@@ -186,8 +207,8 @@ func (t *T) zipped(inner []byte) []byte {
 
 // zippedLater makes one by ZIP whose first block is stored, and empty.
 func (t *T) zippedLater(inner []byte) []byte {
-	stored := []byte{0, 0, 0, 0xff, 0xff}
-	return pgpPacket(tagCompressed, slices.Concat([]byte{1}, stored, t.deflated(flate.BestCompression, inner)))
+	empty := []byte{0, 0, 0, 0xff, 0xff}
+	return pgpPacket(tagCompressed, slices.Concat([]byte{1}, empty, t.deflated(flate.BestCompression, inner)))
 }
 
 // zlibbed makes one by ZLIB in which nothing is compressed.
