@@ -106,6 +106,31 @@ func TestPackets(t *testing.T) {
 	}
 }
 
+// Many packets that come at once fill the buffer again and again, and end in its middle.
+func TestManyPackets(t *testing.T) {
+	client, server := ends(t)
+	const packets = 500
+	for i := range packets {
+		client.Queue(packet(uint8(i), 300+i))
+	}
+	var sent sync.WaitGroup
+	sent.Go(func() {
+		if err := client.Flush(); err != nil {
+			t.Error(err)
+		}
+	})
+	for i := range packets {
+		b, err := server.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := tipt.AppendPacket(nil, tipt.RevisionSeed, packet(uint8(i), 300+i)); !bytes.Equal(b, want) {
+			t.Fatalf("packet %d: other bytes came", i)
+		}
+	}
+	sent.Wait()
+}
+
 func packet(id uint8, size int) *tipt.Packet {
 	f := tipt.ForwardRequest{Node: "node.example", Sealed: bytes.Repeat([]byte{id}, size)}
 	return &tipt.Packet{Version: tipt.Version, ID: id, Body: f.Append(nil)}
