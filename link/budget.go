@@ -3,7 +3,9 @@ package link
 import "sync"
 
 // A Budget bounds the bytes that the links of a node hold together: requests
-// being worked on and packets not yet sent. Requests over it are answered BUSY. Calls
+// being worked on and packets not yet sent. Requests over it are answered BUSY. What is larger
+// than 4 KiB leaves an eighth of it to what is small: whoever sends a node much that
+// never ends does not keep others from it. Calls
 // wait already when they would take what is held past three quarters of it, so that
 // peers which do not read cannot keep the node from hearing requests.
 type Budget struct {
@@ -23,14 +25,18 @@ type claim struct {
 // NewBudget returns a budget of so many bytes.
 func NewBudget(bytes int64) *Budget { return &Budget{limit: bytes} }
 
-// reserve takes n bytes for a request, or reports false.
+// reserve takes n bytes for a request, or for a part of it, or reports false.
 func (b *Budget) reserve(n int64) bool {
 	if b == nil {
 		return true
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.used+n > b.limit {
+	limit := b.limit
+	if n > smallSize {
+		limit -= limit / 8
+	}
+	if b.used+n > limit {
 		return false
 	}
 	b.used += n

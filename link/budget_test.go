@@ -98,7 +98,7 @@ func wantBusy(t *testing.T, p tipt.Packet, id uint8) {
 // back the other can have. At the end nothing is held.
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		budget := link.NewBudget(4 * mib)
+		budget := link.NewBudget(6 * mib) // 5.25 for what is large, of which each needs twice its size to come
 		h, requests := keep()
 		a, peerA := budgeted(t, "a", budget, h)
 		b, peerB := budgeted(t, "b", budget, h)
@@ -141,7 +141,7 @@ func budgeted(t *testing.T, name string, budget *link.Budget, h link.Handler) (*
 // TestBudgetAsBytesCome: a message that arrives takes memory as its bytes do.
 func TestBudgetAsBytesCome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		budget := link.NewBudget(mib)
+		budget := link.NewBudget(2 * mib)
 		ca, _ := link.Pipe()
 		out, in := io.Pipe()
 		h, requests := keep()
@@ -167,6 +167,40 @@ func TestBudgetAsBytesCome(t *testing.T) {
 			t.Errorf("%d bytes are held after the answer", used)
 		}
 		hangUp(a)
+	})
+}
+
+// TestBudgetForSmall: large messages that do not end leave room for small ones.
+func TestBudgetForSmall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget := link.NewBudget(mib)
+		h, requests := keep()
+		ca, _ := link.Pipe()
+		out, in := io.Pipe()
+		a := run(t, "a", slowConn{ca, out}, link.Options{Handler: h, Budget: budget})
+		b, peer := budgeted(t, "b", budget, h)
+		packet := encode(request(1, 1, body(1, 2*mib)))
+		if _, err := in.Write(packet[:mib+mib/2]); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if used := budget.Used(); used < mib/8*7-17<<10 || used > mib/8*7 {
+			t.Errorf("%d bytes are held by a large message", used)
+		}
+		for i := range 20 {
+			peer.send(t, request(uint8(i), 1, body(i, 4_000)))
+			synctest.Wait()
+			if len(requests) != i+1 {
+				t.Fatalf("small request %d is not served: %s", i, describe(peer.want(t, "answer")))
+			}
+		}
+		if err := in.Close(); err != nil {
+			t.Fatal(err)
+		}
+		hangUp(a, b)
+		if used := budget.Used(); used != 0 {
+			t.Errorf("%d bytes are held after the end", used)
+		}
 	})
 }
 
@@ -272,10 +306,10 @@ func TestBudgetOfEndedLink(t *testing.T) {
 // caller as if the peer were BUSY; small ones are always read.
 func TestLargeResponseOverBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		budget := link.NewBudget(mib)
+		budget := link.NewBudget(2 * mib)
 		h, requests := keep()
 		a, peer := budgeted(t, "a", budget, h)
-		peer.send(t, request(1, 1, body(0, mib/4*3-50_000)))
+		peer.send(t, request(1, 1, body(0, 900_000)))
 		<-requests
 		done, answers := results(2)
 		start(t, a, 1, nil, done)

@@ -29,7 +29,7 @@ func violation(format string, args ...any) error {
 	return &CloseError{Local: true, Code: tipt.CloseProtocol, Reason: fmt.Sprintf(format, args...)}
 }
 
-// read reads the connection until it ends.
+// read reads the connection until it ends, or with ErrParked until a Parker waits for it.
 //
 // It never waits for the writer or for a handler: a packet that arrives fills
 // an id's place, ends a call, or is answered BUSY. So two links that have much
@@ -116,17 +116,23 @@ func (l *Link) receiveLarge(start []byte, r io.Reader, form tipt.Form) error {
 	}()
 
 	size := len(start)
+	over := func() error {
+		readers := []io.Reader{bytes.NewReader(start)}
+		rest := size - len(start)
+		for _, part := range parts {
+			n := min(rest, chunkSize)
+			readers = append(readers, bytes.NewReader(part[:n]))
+			rest -= n
+		}
+		return l.receiveOver(io.MultiReader(append(readers, r)...), form.Revision)
+	}
 	for end := false; !end; {
 		need := int64(chunkSize)
 		if held == 0 {
 			need += smallSize
 		}
 		if !l.reserve(need, work) {
-			readers := []io.Reader{bytes.NewReader(start)}
-			for _, part := range parts {
-				readers = append(readers, bytes.NewReader(part[:]))
-			}
-			return l.receiveOver(io.MultiReader(append(readers, r)...), form.Revision)
+			return over()
 		}
 		held += need
 		part := chunks.Get().(*[chunkSize]byte)
@@ -139,11 +145,19 @@ func (l *Link) receiveLarge(start []byte, r io.Reader, form tipt.Form) error {
 		end = e
 	}
 
+	// While the parts are joined there is as much once more, all of it the node's.
+	if !l.budget.reserve(int64(size)) {
+		return over()
+	}
 	packet := make([]byte, size)
 	n := copy(packet, start)
-	for _, part := range parts {
+	for i, part := range parts {
 		n += copy(packet[n:], part[:])
+		chunks.Put(part)
+		parts[i] = nil
 	}
+	parts = nil
+	l.budget.release(int64(size))
 	if l.tap != nil {
 		l.tap(false, packet)
 	}
