@@ -27,6 +27,7 @@ type account struct {
 	Connect string `json:"connect,omitempty"` // --connect
 
 	address tipt.Address
+	passing bool // made of variables: it has no file, and the keys of nodes are kept in memory
 }
 
 // folder is where the accounts of the person are: ADDRESS.json, and in

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -39,25 +40,23 @@ Example:
 }
 
 func (c *chatCmd) Run(ctx context.Context, i *invocation) error {
-	open := i.openChosen
+	open := i.chosen
+	if to := os.Getenv("TIPT_TO"); c.Address == "" && to != "" {
+		c.Address, open = to, i.passing
+	}
 	if c.Address == "" {
-		var end func()
-		var err error
-		if c.Address, open, end, err = i.passing(); err != nil {
-			return err
-		}
-		defer end()
+		return usage("say with whom, as in `tipt chat bob@example.org`")
 	}
 	with, err := parseAddress(c.Address)
 	if err != nil {
 		return err
 	}
-	cl, me, err := open(ctx)
+	cl, acc, err := open(ctx)
 	if err != nil {
 		return ended(ctx, err)
 	}
 	defer cl.Close()
-	chat := &chat{client: cl, me: me, with: with}
+	chat := &chat{client: cl, me: acc.address, with: with}
 	if term.IsTerminal(int(i.in.Fd())) && term.IsTerminal(int(i.out.Fd())) {
 		return chat.interactive(ctx, i)
 	}
