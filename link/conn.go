@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"io"
 	"time"
 )
@@ -49,3 +50,22 @@ type Conn interface {
 	// with tipt.CloseTooLarge. It is tipt.MaxPacketSize at first.
 	SetReadLimit(n int64)
 }
+
+// A Parker is a Conn that can wait for its peer without a goroutine: see [Link.Start].
+type Parker interface {
+	Conn
+
+	// Park makes Next return ErrParked where it would wait for a message to begin.
+	// Then the connection is no longer the caller's, and readable is called once, by a
+	// goroutine for it, when Next may have something to return: a message, or an error,
+	// also that of CloseNow. Park is called before Next. It reports false, and changes
+	// nothing, where this is not possible.
+	Park(readable func()) bool
+
+	// Go runs f in a goroutine, best in one that did such work before: each time that a
+	// message is read or written one is needed. Park has returned true.
+	Go(f func())
+}
+
+// ErrParked is the error of Next when there is nothing to be read and a [Parker] waits for it.
+var ErrParked = errors.New("link: parked")

@@ -9,9 +9,9 @@
 // their own: 8 MiB of requests being worked on and 4 MiB unsent on each
 // connection, and a [Budget] for all of a node.
 //
-// An idle link holds no table, no buffer and no goroutine but that of [Link.Run]:
-// a table grows with the ids in use and goes when none is, and a writer runs
-// while there is something to write.
+// An idle link holds no table, no buffer and no goroutine but that of [Link.Run], which
+// [Link.Start] does without: a table grows with the ids in use and goes when none is, and a
+// writer runs while there is something to write.
 package link
 
 import (
@@ -99,6 +99,8 @@ type Link struct {
 	log     *slog.Logger
 	tap     func(sent bool, packet []byte)
 	ignored func(error)
+	ended   func(error) // Start's, static from then on
+	parker  Parker      // conn, where Start found it to be one, static from then on
 	began   time.Time
 
 	received atomic.Int64 // when something arrived last, as a time.Duration since began
@@ -110,7 +112,7 @@ type Link struct {
 
 	mu       sync.Mutex // guards the following fields
 	state    state
-	started  bool // Run was called
+	started  bool // Run or Start was called
 	writing  bool // the writer runs
 	control  bool // conn has a PING or PONG to write
 	form     tipt.Form
@@ -174,29 +176,63 @@ func New(c Conn, o Options) *Link {
 // Run runs the connection until it ends and returns why: a [*CloseError], the
 // transport's error, or the cause of ctx, whose end drops the connection as
 // [Link.CloseNow] does, which itself makes it ErrClosed. It owns every goroutine of the
-// link and returns after the last of them. It is called once.
+// link and returns after the last of them. Run or Start is called once.
 func (l *Link) Run(ctx context.Context) error {
 	l.timers.Add(1)
 	stop := context.AfterFunc(ctx, func() {
 		defer l.timers.Done()
 		l.drop(context.Cause(ctx), false)
 	})
-
-	l.mu.Lock()
-	l.started = true
-	if l.state == closing {
-		l.closeInLocked(StallTimeout)
-	}
-	l.wakeLocked()
-	l.mu.Unlock()
-
+	l.begin()
 	l.finish(l.read())
-
 	if stop() {
 		l.timers.Done()
 	}
 	l.timers.Wait()
 	return l.cause
+}
+
+// Start is Run for a link of which there are many: over a [Parker] it has no goroutine
+// while nothing happens, over any other Conn one. It does not wait; when the link
+// has ended, its last goroutine calls ended with what Run returns.
+func (l *Link) Start(ended func(error)) {
+	l.ended = ended
+	if p, ok := l.conn.(Parker); ok && p.Park(l.attend) {
+		l.parker = p
+	}
+	l.begin()
+	l.run(l.attend)
+}
+
+// run runs f in a goroutine.
+func (l *Link) run(f func()) {
+	if l.parker != nil {
+		l.parker.Go(f)
+		return
+	}
+	go f()
+}
+
+// attend reads while there is something to be read, and ends a link that Start started.
+func (l *Link) attend() {
+	err := l.read()
+	if errors.Is(err, ErrParked) {
+		return // the link is another goroutine's, perhaps already
+	}
+	l.finish(err)
+	l.timers.Wait()
+	l.ended(l.cause)
+}
+
+// begin has what was queued before written.
+func (l *Link) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.started = true
+	if l.state == closing {
+		l.closeInLocked(StallTimeout)
+	}
+	l.wakeLocked()
 }
 
 // finish ends the link once nothing can be read any more, because of err.

@@ -89,7 +89,7 @@ func (l *Link) wakeLocked() {
 	}
 	l.writing = true
 	l.writer.Add(1)
-	go l.write()
+	l.run(l.write)
 }
 
 // A batch is what is written at once.

@@ -13,7 +13,7 @@ import (
 )
 
 // A Conn is a node's end of a WebSocket connection, a [link.Conn]. While it is
-// idle it has no buffers of its own.
+// idle it has no buffers of its own and, where it is watched, no goroutine.
 type Conn struct {
 	// Static after Bind.
 	nc             net.Conn
@@ -22,6 +22,7 @@ type Conn struct {
 	limit  atomic.Int64 // bytes of a message
 	closed atomic.Bool  // our close frame was written
 
+	wait waiting
 	read reading // owned by the goroutine that reads
 
 	mu   sync.Mutex // guards the following fields
@@ -30,7 +31,7 @@ type Conn struct {
 	due  bool       // that PONG is
 }
 
-var _ link.Conn = (*Conn)(nil)
+var _ link.Parker = (*Conn)(nil)
 
 // newConn returns the node's end of an upgraded connection. early are the bytes
 // that were read from nc already.
@@ -61,8 +62,12 @@ func (c *Conn) CloseNow() {
 		// TLS would first try to say goodbye, for up to 5 s, to a peer that may not read.
 		nc = t.NetConn()
 	}
+	if c.wait.poller != nil {
+		c.wait.poller.remove(c)
+	}
 	// The connection is given up; that it could not even be closed changes nothing.
 	_ = nc.Close()
+	c.tell() // a closed socket is nothing that the Poller hears of
 }
 
 // anonymous is err without the addresses that package net puts in: what ends a connection

@@ -44,20 +44,6 @@ type byteReader Conn
 
 func (r *byteReader) Read(b []byte) (int, error) { return (*Conn)(r).bytes(b) }
 
-// await returns when the first byte of the next frame is there. An idle
-// connection spends its life here, and how it does is nobody else's business.
-func (c *Conn) await() error {
-	if len(c.read.ahead) > 0 {
-		return nil
-	}
-	n, err := c.nc.Read(c.read.head[:])
-	c.read.ahead = c.read.head[:n]
-	if n > 0 {
-		return nil // an error will come again
-	}
-	return anonymous(err)
-}
-
 // Next implements [link.Conn].
 func (c *Conn) Next() (io.Reader, error) {
 	if c.read.failed {
@@ -154,6 +140,9 @@ func (c *Conn) header() (ws.Header, error) {
 
 // lost is the error of a connection that ended without a close frame.
 func lost(err error) error {
+	if errors.Is(err, link.ErrParked) {
+		return err // it did not
+	}
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF // io.EOF is a message's end
 	}
