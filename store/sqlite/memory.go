@@ -1,0 +1,44 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+)
+
+// FreeMemory gives back what SQLite's caches hold, up to 64 MiB after much was written. It
+// waits for what is going on.
+func (s *Store) FreeMemory(ctx context.Context) error {
+	if err := s.usable(ctx); err != nil {
+		return err
+	}
+	const shrink = "PRAGMA shrink_memory"
+	var errs []error
+	select {
+	case w := <-s.writer:
+		errs = append(errs, w.c.script(shrink))
+		s.writer <- w
+	case <-s.closed:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	// All of them at once, or one might be met twice and another not.
+	var readers []*conn
+	defer func() {
+		for _, c := range readers {
+			s.readers <- c
+		}
+	}()
+	for range readerCount {
+		select {
+		case c := <-s.readers:
+			readers = append(readers, c)
+			errs = append(errs, c.script(shrink))
+		case <-s.closed:
+			return errClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return s.result("freeing memory", errors.Join(errs...))
+}
