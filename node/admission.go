@@ -71,6 +71,7 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n.log.Debug("upgrade refused", "error", err)
 		return
 	}
+	conn.Watch(n.poller)
 	n.serve(conn, from.Addr().Unmap())
 }
 
@@ -161,10 +162,7 @@ func (n *Node) oldestUnsignedLocked() *session {
 // request that brought it.
 func (n *Node) serve(conn link.Conn, from netip.Addr) {
 	s := newSession(n, n.lastConnection.Add(1), from)
-	options := link.Options{Handler: s, Budget: n.budget, Logger: s.log, Ignored: func(error) {
-		n.stats.eventsIgnored.Add(1)
-	}}
-	s.link = link.New(conn, options)
+	s.link = link.New(conn, link.Options{Handler: s, Budget: n.budget, Logger: s.log, Ignored: n.ignored})
 	s.link.SetReadLimit(tipt.MaxUnsignedPacketSize)
 	s.link.SetForm(tipt.Form{Open: true})
 
@@ -177,11 +175,6 @@ func (n *Node) serve(conn link.Conn, from netip.Addr) {
 	}
 	n.sessions[s] = struct{}{}
 	n.unsigned[s] = struct{}{}
-	n.tasks.Go(func() {
-		s.run()
-		n.mu.Lock()
-		delete(n.sessions, s)
-		delete(n.unsigned, s)
-		n.mu.Unlock()
-	})
+	n.tasks.Add(1)
+	s.link.Start(s.ended)
 }

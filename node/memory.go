@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -39,13 +40,24 @@ func resident() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
+// A rememberer is a store that holds memory which it can do without.
+type rememberer interface {
+	FreeMemory(ctx context.Context) error
+}
+
 // freeMemory collects garbage and returns to the system what is free then. It takes as long as
 // the node's memory is large, and requests are served meanwhile.
-func (n *Node) freeMemory() AdminMemory {
+func (n *Node) freeMemory(ctx context.Context) (AdminMemory, error) {
 	answer := AdminMemory{Connections: len(n.list()), Before: memory()}
+	if s, ok := n.config.Store.(rememberer); ok {
+		if err := s.FreeMemory(ctx); err != nil {
+			return answer, err
+		}
+	}
+	n.rest()
 	debug.FreeOSMemory() // what lies in a sync.Pool outlives one collection
 	debug.FreeOSMemory()
 	answer.After = memory()
 	n.log.Info("memory given back", "before", answer.Before.Resident, "after", answer.After.Resident)
-	return answer
+	return answer, nil
 }

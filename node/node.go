@@ -6,6 +6,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/account"
 	"github.com/tipt/tipt-go/internal/fault"
+	"github.com/tipt/tipt-go/internal/ws"
 	"github.com/tipt/tipt-go/link"
 	"github.com/tipt/tipt-go/mailbox"
 	"github.com/tipt/tipt-go/peer"
@@ -104,6 +106,8 @@ type Node struct {
 	known     recipients
 	tasks     sync.WaitGroup // sessions and what they started
 	stats     stats
+	ignored   func(error) // counts an event that the link dropped
+	poller    *ws.Poller  // nil where there is none; static from Run on
 
 	// alive is the context of Run without its end: sessions outlive that by a drain.
 	alive          context.Context
@@ -147,6 +151,7 @@ func New(c Config) *Node {
 	}
 	n.key.Store(c.Key)
 	n.opener.Store(seal.NewOpener(c.Key))
+	n.ignored = func(error) { n.stats.eventsIgnored.Add(1) }
 	n.online.users = make(map[store.UserID][]*session)
 	n.committer = store.NewCommitter(c.Store, store.CommitterOptions{Logger: c.Logger})
 	n.accounts = account.New(c.Store, n.committer, account.Options{
@@ -163,6 +168,14 @@ func New(c Config) *Node {
 	return n
 }
 
+// Listener returns a listener for Run over one of TCP. Another one that speaks TLS serves
+// as well, but then a connection needs three times the memory while it is idle.
+func Listener(tcp net.Listener, config *tls.Config) net.Listener {
+	return secureListener{tls.NewListener(ws.Listener(tcp), config)}
+}
+
+type secureListener struct{ net.Listener }
+
 // Run serves the listener, which speaks TLS, until ctx is done; then it drains: new
 // connections get 503, what is being answered is finished, clients are told
 // GOING_AWAY and closed with 1001, all within 30 s. It returns when its last
@@ -171,7 +184,7 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 	// The parts outlive ctx: the drain still needs them.
 	alive := context.WithoutCancel(ctx)
 	n.alive = alive
-	failed := make(chan error, 6) // one for each part below
+	failed := make(chan error, 7) // one for each part below
 	start := func(what string, run func(context.Context) error) (stop func()) {
 		ctx, cancel := context.WithCancel(alive)
 		done := make(chan struct{})
@@ -186,7 +199,16 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 	stopCommitter := start("commit", n.committer.Run)
 	stopMailboxes := start("run the mailboxes", n.mailboxes.Run)
 	stopOutbox := start("run the outbox", n.outbox.Run)
-	stopSweeper := start("sweep", n.sweep)
+	stopPoller := func() {}
+	if _, watched := listener.(secureListener); watched {
+		if poller, err := ws.NewPoller(); err != nil {
+			n.log.Info("each idle connection will have a goroutine", "cause", err)
+		} else {
+			n.poller = poller
+			stopPoller = start("watch idle connections", poller.Run)
+		}
+	}
+	stopSweeper := start("sweep", n.sweep) // after the poller, which it uses
 	server := &http.Server{
 		Handler:           n,
 		ReadHeaderTimeout: 10 * time.Second,
@@ -220,6 +242,7 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 	stopServer()
 	stopAdmin()
 	n.tasks.Wait()
+	stopPoller()
 	n.keys.Close()
 	n.handler.Close()
 	n.opener.Load().Close()

@@ -72,7 +72,7 @@ func newSession(n *Node, number uint64, from netip.Addr) *session {
 	ctx, stop := context.WithCancel(n.alive)
 	return &session{
 		node:   n,
-		log:    n.log.With("connection", number),
+		log:    slog.New(&connectionLog{n.log.Handler(), number}),
 		number: number,
 		from:   from,
 		opened: time.Now(),
@@ -82,12 +82,16 @@ func newSession(n *Node, number uint64, from netip.Addr) *session {
 	}
 }
 
-// run serves the connection to its end.
-func (s *session) run() {
-	err := s.link.Run(s.ctx)
+// ended is called when the connection has ended.
+func (s *session) ended(cause error) {
+	defer s.node.tasks.Done()
 	s.stop()
-	s.log.Debug("connection ended", "cause", err)
+	s.log.Debug("connection ended", "cause", cause)
 	s.signOut()
+	s.node.mu.Lock()
+	defer s.node.mu.Unlock()
+	delete(s.node.sessions, s)
+	delete(s.node.unsigned, s)
 }
 
 // A request is a row of the table of section 2: who may make it, and what does it.

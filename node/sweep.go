@@ -40,9 +40,17 @@ func (n *Node) sweep(ctx context.Context) error {
 				n.sweepSilent(s, now)
 				n.sweepSeen(s, now)
 			}
+			n.rest()
 		case <-opener.C:
 			n.opener.Load().Sweep(fault.Now())
 		}
+	}
+}
+
+// rest lets goroutines go that connections kept for their next packets.
+func (n *Node) rest() {
+	if n.poller != nil {
+		n.poller.Rest()
 	}
 }
 

@@ -12,8 +12,9 @@ type gcCmd struct{ dataFlag }
 
 // Help is shown below the flags.
 func (gcCmd) Help() string {
-	return `The node collects its garbage and returns free memory to the system. It does so by itself,
-with time; ask for it to see what its connections really need. Clients do not notice.`
+	return `The node empties its caches, collects its garbage and returns free memory to the
+system. It does so by itself, with time; ask for it to see what its connections really
+need. Clients do not notice.`
 }
 
 func (c *gcCmd) Run(ctx context.Context, s streams) error {

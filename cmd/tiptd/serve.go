@@ -159,7 +159,7 @@ func serve(ctx context.Context, s streams, v service) (err error) {
 		}
 	}
 	served = true
-	return n.Run(ctx, tls.NewListener(v.listener, v.tls))
+	return n.Run(ctx, node.Listener(v.listener, v.tls))
 }
 
 // listen opens a TCP socket.

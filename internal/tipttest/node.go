@@ -142,7 +142,7 @@ func (n *Node) start(t testing.TB, configure []func(*node.Config)) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		secure := tls.NewListener(n.listener, &tls.Config{
+		secure := node.Listener(n.listener, &tls.Config{
 			MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"},
 		})
 		if err := n.Run(ctx, secure); err != nil {
