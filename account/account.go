@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/tipt/tipt-go"
@@ -59,6 +60,9 @@ type Accounts struct {
 	hasher   *hasher
 	throttle *throttle // nil with NoLimits
 	locks    userLocks
+	// changes counts what may have taken credentials' force away, by who holds the user's
+	// lock. While it stays the same, SIGN_IN need not look at them twice.
+	changes atomic.Uint64
 
 	// What an unknown user's password and token are compared with.
 	noPassword string
@@ -128,6 +132,18 @@ func living(user store.User, err error) (store.User, bool, error) {
 	return user, true, nil
 }
 
+// lockForChange locks a user for what takes credentials' force away.
+func (a *Accounts) lockForChange(ctx context.Context, user store.UserID) (func(), error) {
+	unlock, err := a.locks.lock(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		a.changes.Add(1)
+		unlock()
+	}, nil
+}
+
 // SetKey stores a user's certificate, which the caller has checked, or with nil
 // removes it.
 func (a *Accounts) SetKey(ctx context.Context, user store.UserID, key []byte) error {
@@ -155,7 +171,7 @@ func (a *Accounts) SetDisabled(ctx context.Context, name string, disabled bool) 
 	if err != nil {
 		return store.User{}, err
 	}
-	unlock, err := a.locks.lock(ctx, user.ID)
+	unlock, err := a.lockForChange(ctx, user.ID)
 	if err != nil {
 		return store.User{}, err
 	}

@@ -20,7 +20,7 @@ func (a *Accounts) Devices(ctx context.Context, user store.UserID) ([]store.Devi
 // RemoveDevice voids a device's token and drops its place. An unknown one is no
 // error (section 4, REMOVE_DEVICE). Closing its connections is left to the caller.
 func (a *Accounts) RemoveDevice(ctx context.Context, user store.UserID, device string) error {
-	unlock, err := a.locks.lock(ctx, user)
+	unlock, err := a.lockForChange(ctx, user)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func (a *Accounts) confirm(ctx context.Context, id store.UserID, pass string, fr
 
 // replace commits op unless the password that allowed it is not the user's any more.
 func (a *Accounts) replace(ctx context.Context, before store.User, op store.Op) error {
-	unlock, err := a.locks.lock(ctx, before.ID)
+	unlock, err := a.lockForChange(ctx, before.ID)
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ type SignedIn struct {
 // BUSY with a wait when too many passwords are being hashed or were wrong. By password
 // each refusal but BUSY has evaluated argon2id once; by token none has.
 func (a *Accounts) SignIn(ctx context.Context, req tipt.SignInRequest, from netip.Addr, enter func(SignedIn) (online []string, err error)) (SignedIn, error) {
+	changes := a.changes.Load()
 	name, err := tipt.ParseUserName(req.User)
 	if err != nil {
 		name = "" // nobody's
@@ -66,7 +67,12 @@ func (a *Accounts) SignIn(ctx context.Context, req tipt.SignInRequest, from neti
 		return SignedIn{}, err
 	}
 	defer unlock()
-	if err := a.unchanged(ctx, user, req); err != nil {
+	if a.changes.Load() != changes {
+		err = a.unchanged(ctx, user, req)
+	} else if user.Disabled {
+		err = disabled()
+	}
+	if err != nil {
 		return SignedIn{}, err
 	}
 	in := SignedIn{
@@ -95,7 +101,11 @@ func (a *Accounts) SignIn(ctx context.Context, req tipt.SignInRequest, from neti
 		hash := sha256.Sum256(token)
 		op.TokenHash = hash[:]
 	}
-	if err := a.committer.Do(ctx, op); err != nil {
+	err = a.committer.Do(ctx, op)
+	if err != nil || op.TokenSet { // so that the device's older token is void, and what else it dropped
+		a.changes.Add(1)
+	}
+	if err != nil {
 		return SignedIn{}, fmt.Errorf("sign the device in: %w", err)
 	}
 	if op.NoUser {
@@ -125,7 +135,7 @@ func (a *Accounts) unchanged(ctx context.Context, before store.User, req tipt.Si
 		return wrongCredentials()
 	}
 	if user.Disabled {
-		return &tipt.Error{Code: tipt.ErrDisabled, Message: "this account is disabled"}
+		return disabled()
 	}
 	return nil
 }
@@ -151,4 +161,8 @@ func (a *Accounts) verifyToken(ctx context.Context, user store.User, req tipt.Si
 
 func wrongCredentials() error {
 	return &tipt.Error{Code: tipt.ErrCredentials, Message: "unknown user, wrong password or wrong token"}
+}
+
+func disabled() error {
+	return &tipt.Error{Code: tipt.ErrDisabled, Message: "this account is disabled"}
 }

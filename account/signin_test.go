@@ -291,6 +291,40 @@ func TestOvertakenSignIn(t *testing.T) {
 	}
 }
 
+// TestSignInReads has a sign-in by token look at the account and the device once, and again
+// where something changed meanwhile.
+func TestSignInReads(t *testing.T) {
+	n := newNode(t, account.Options{})
+	n.register(t, "alice", "correct horse")
+	n.register(t, "bob", "battery staple")
+	n.signIn(t, byPassword("bob", "desk", "battery staple"))
+	token := n.signIn(t, byPassword("alice", "phone", "correct horse")).Token
+	for _, test := range []struct {
+		name string
+		by   func() error
+		want int
+	}{
+		{"nothing", func() error { return nil }, 2},
+		{"a sign-in by token", func() error { n.signIn(t, byToken("alice", "phone", token)); return nil }, 4},
+		{"a new token", func() error { n.signIn(t, byPassword("bob", "desk", "battery staple")); return nil }, 5},
+	} {
+		reads := 0
+		n.store.read = func(what string) {
+			if reads++; what != "Device" {
+				return
+			}
+			n.store.read = func(string) { reads++ }
+			if err := test.by(); err != nil {
+				t.Error(err)
+			}
+		}
+		n.signIn(t, byToken("alice", "phone", token))
+		if n.store.read = nil; reads != test.want {
+			t.Errorf("%s meanwhile: %d reads, want %d", test.name, reads, test.want)
+		}
+	}
+}
+
 // TestRevocationWaitsForSignIn has credentials voided while a sign-in, which has found
 // them right for good, is not committed yet.
 func TestRevocationWaitsForSignIn(t *testing.T) {
