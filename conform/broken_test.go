@@ -12,6 +12,7 @@ import (
 
 // The proxy by itself breaks nothing.
 func TestProxy(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	n := tipttest.Start(t)
 	address, stop := proxy(t, n, defect{say: func(_ *bent, f fields, _ int) any { return f }})
 	o := options(n)
@@ -23,6 +24,7 @@ func TestProxy(t *testing.T) {
 
 // Each broken node is caught, and by the clause that it breaks.
 func TestBrokenNodes(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	n := tipttest.Start(t)
 	known := make(map[string]bool)
 	for _, c := range Clauses() {

@@ -60,6 +60,7 @@ func byInvitation(c *node.Config) { c.Registration = tipt.RegistrationInvite }
 
 // The node of this project passes with its operator's help, also where registration is limited.
 func TestNodeWithOperator(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	for name, tt := range map[string]struct {
 		configure func(*node.Config)
 		untested  []string

@@ -57,6 +57,7 @@ func clean(t *testing.T, report *Report, reasons ...string) {
 
 // The node of this project passes everything that can be tested without its operator's help.
 func TestNode(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	n := tipttest.Start(t)
 	report := run(t, options(n))
 	clean(t, report, "--admin", "--slow", "--peer", "by invitation", "not closed", "no anonymous")

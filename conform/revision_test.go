@@ -8,6 +8,7 @@ import (
 
 // The node of this project passes in the form of the later drafts too.
 func TestNodeOfTheDrafts(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	n := tipttest.Start(t)
 	o := options(n)
 	o.Revision = RevisionDraft

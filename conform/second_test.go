@@ -89,6 +89,7 @@ func between(t *testing.T, a *authority, roots *x509.CertPool, second string, ha
 
 // The node of this project passes as one of two.
 func TestNodeOfTwo(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	_, o := withSecond(t, nil)
 	report := run(t, o)
 	clean(t, report, "--admin", "--slow", "by invitation", "not closed", "no anonymous")
