@@ -104,12 +104,10 @@ func (w *writer) signIn(o *store.SignIn) error {
 		return err
 	}
 	user, now := int64(o.User), o.Time.UnixMilli()
-	if _, err := w.c.exec(`INSERT INTO devices (user, name, created, seen) VALUES (?, ?, ?, ?)
-		ON CONFLICT (user, name) DO UPDATE SET seen = excluded.seen`, user, o.Device, now, now); err != nil {
-		return err
-	}
 	v := make([]driver.Value, 2)
-	if _, err := w.c.one(v, "SELECT token IS NOT NULL, place FROM devices WHERE user = ? AND name = ?", user, o.Device); err != nil {
+	if _, err := w.c.one(v, `INSERT INTO devices (user, name, created, seen) VALUES (?, ?, ?, ?)
+		ON CONFLICT (user, name) DO UPDATE SET seen = excluded.seen
+		RETURNING token IS NOT NULL, place`, user, o.Device, now, now); err != nil {
 		return err
 	}
 	hasToken, hasPlace := integer(v[0]) != 0, v[1] != nil
