@@ -25,6 +25,13 @@ type claim struct {
 // NewBudget returns a budget of so many bytes.
 func NewBudget(bytes int64) *Budget { return &Budget{limit: bytes} }
 
+// Used returns the bytes that are held.
+func (b *Budget) Used() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used
+}
+
 // reserve takes n bytes for a request, or for a part of it, or reports false.
 func (b *Budget) reserve(n int64) bool {
 	if b == nil {

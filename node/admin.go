@@ -112,7 +112,7 @@ func (n *Node) admin() http.Handler {
 		n.log.Info("maintenance", "on", body.On)
 		return struct{}{}, n.setMaintenance(body.On)
 	})
-	handle("POST /gc", func(r *http.Request) (any, error) { return n.freeMemory(r.Context()) })
+	handle("POST /gc", func(r *http.Request) (any, error) { return n.collect(r.Context()) })
 	handle("POST /invites", func(r *http.Request) (any, error) {
 		invite, err := n.accounts.NewInvite(r.Context())
 		return AdminInvite{Invite: invite}, err

@@ -3,11 +3,65 @@ package node
 import (
 	"bytes"
 	"context"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
+	"time"
 )
+
+const (
+	// memoryLook is how often the memory is looked at.
+	memoryLook = time.Second
+	// memoryAbove is what the process may take, besides MaxBuffered, above what it has while little is
+	// buffered. Go would let the heap grow to twice of what is in use, and thus the
+	// buffers to twice their budget; near a limit it collects more often instead.
+	memoryAbove = 64 << 20
+	// memoryPause lies between two times that memory is given back: each costs two collections.
+	memoryPause = 20 * time.Second
+	// memoryKept is the part of what was left last that more of it is not worth them.
+	memoryKept = 16
+)
+
+// keepSmall keeps the memory of the process small, which is the node's alone. After a peak Go
+// would hold what is free for minutes: it collects nothing while nothing is allocated, and
+// keeps for the next peak what it has collected. SQLite keeps its caches.
+func (n *Node) keepSmall(ctx context.Context) error {
+	limited := debug.SetMemoryLimit(-1) == math.MaxInt64 // not the operator's, with GOMEMLIMIT
+	var freed time.Time
+	var left int64
+	look := time.NewTicker(memoryLook)
+	defer look.Stop()
+	for {
+		var now time.Time
+		select {
+		case <-ctx.Done():
+			return nil
+		case now = <-look.C:
+		}
+		if limited && n.budget.Used() < n.config.MaxBuffered/64 {
+			debug.SetMemoryLimit(mapped() + n.config.MaxBuffered + memoryAbove)
+		}
+		held := max(resident(), mapped())
+		if held <= left+left/memoryKept || now.Sub(freed) < memoryPause {
+			continue
+		}
+		if err := n.freeMemory(ctx); err != nil && ctx.Err() == nil {
+			n.log.Error("give memory back", "error", err)
+		}
+		freed, left = now, max(resident(), mapped())
+		n.log.Debug("memory given back", "before", held, "after", left)
+	}
+}
+
+// mapped is what Go's runtime has of the system, in bytes.
+func mapped() int64 {
+	s := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(s)
+	return int64(s[0].Value.Uint64() - s[1].Value.Uint64())
+}
 
 // Memory is how much memory a node holds, in bytes.
 type Memory struct {
@@ -47,16 +101,24 @@ type rememberer interface {
 
 // freeMemory collects garbage and returns to the system what is free then. It takes as long as
 // the node's memory is large, and requests are served meanwhile.
-func (n *Node) freeMemory(ctx context.Context) (AdminMemory, error) {
-	answer := AdminMemory{Connections: len(n.list()), Before: memory()}
+func (n *Node) freeMemory(ctx context.Context) error {
 	if s, ok := n.config.Store.(rememberer); ok {
 		if err := s.FreeMemory(ctx); err != nil {
-			return answer, err
+			return err
 		}
 	}
 	n.rest()
 	debug.FreeOSMemory() // what lies in a sync.Pool outlives one collection
 	debug.FreeOSMemory()
+	return nil
+}
+
+// collect is freeMemory because the operator wants it, and tells what it has done.
+func (n *Node) collect(ctx context.Context) (AdminMemory, error) {
+	answer := AdminMemory{Connections: len(n.list()), Before: memory()}
+	if err := n.freeMemory(ctx); err != nil {
+		return answer, err
+	}
 	answer.After = memory()
 	n.log.Info("memory given back", "before", answer.Before.Resident, "after", answer.After.Resident)
 	return answer, nil

@@ -61,7 +61,9 @@ func (s *session) forward(r *link.Request) {
 			return
 		}
 		s.node.tasks.Add(1) // for done, which may come later
-		s.node.receive(s.node.alive, s.sender(), body.Sealed, func(a answer, err error) {
+		sealed := body.Sealed
+		body.Sealed, r.Body = nil, nil // as in runForward
+		s.node.receive(s.node.alive, s.sender(), sealed, func(a answer, err error) {
 			defer s.node.tasks.Done()
 			switch {
 			case errors.Is(err, seal.ErrMessage):
@@ -176,7 +178,12 @@ func (s *session) runForward(job forwardJob) {
 		})
 		return
 	}
-	s.node.receive(s.node.alive, s.sender(), job.body.Sealed, func(a answer, err error) {
+	sealed := job.body.Sealed
+	job.body.Sealed = nil // once it is open only the message remains, for which the link's budget goes on counting
+	if job.request != nil {
+		job.request.Body = nil
+	}
+	s.node.receive(s.node.alive, s.sender(), sealed, func(a answer, err error) {
 		failed := tipt.ReturnRequest{Ref: job.body.Ref}
 		switch {
 		case errors.Is(err, seal.ErrMessage):

@@ -16,6 +16,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,9 @@ type Config struct {
 	// MaxBuffered bounds the bytes of requests being worked on and of packets not
 	// yet sent, of all connections together. If zero, 512 MiB.
 	MaxBuffered int64
+	// OwnProcess: the process does nothing but run this node, which may limit the memory of
+	// both, and collect garbage to give it back.
+	OwnProcess bool
 	// Hash is the cost of a password's hash. If zero, that of package account.
 	Hash account.HashCost
 	// Limits bound what users and other nodes can have this node do. The zero value is
@@ -105,6 +109,7 @@ type Node struct {
 	online    online
 	known     recipients
 	tasks     sync.WaitGroup // sessions and what they started
+	opening   chan struct{}  // holds a value for each large message that is being opened
 	stats     stats
 	ignored   func(error) // counts an event that the link dropped
 	poller    *ws.Poller  // nil where there is none; static from Run on
@@ -146,6 +151,7 @@ func New(c Config) *Node {
 		config:   c,
 		log:      c.Logger,
 		budget:   link.NewBudget(c.MaxBuffered),
+		opening:  make(chan struct{}, runtime.GOMAXPROCS(0)),
 		sessions: make(map[*session]struct{}),
 		unsigned: make(map[*session]struct{}),
 	}
@@ -219,6 +225,10 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 		// net/http logs each failed TLS handshake with the peer's address.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
+	stopKeeping := func() {}
+	if n.config.OwnProcess {
+		stopKeeping = start("keep the memory small", n.keepSmall)
+	}
 	stopServer := start("serve", serveHTTP(server, listener))
 	stopAdmin := func() {}
 	if n.config.Admin != nil {
@@ -249,6 +259,7 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 	stopOutbox()
 	n.peers.Close()
 	stopSweeper()
+	stopKeeping()
 	stopMailboxes()
 	stopCommitter()
 	close(failed)

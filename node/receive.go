@@ -46,7 +46,7 @@ func (s *session) sender() sender {
 // An answer to MESSAGE without an error is given once the message is on the disk, and messages
 // of successive calls are stored in the order of the calls.
 func (n *Node) receive(ctx context.Context, from sender, sealed []byte, done func(answer, error)) {
-	plain, err := n.opener.Load().Open(sealed, from.Address, fault.Now())
+	plain, err := n.open(sealed, from)
 	switch {
 	case errors.Is(err, seal.ErrCannotOpen):
 		done(refuse(tipt.ErrCannotOpen, "no key of this node opens it; fetch its key anew"), nil)
@@ -75,6 +75,19 @@ func (n *Node) receive(ctx context.Context, from sender, sealed []byte, done fun
 	case tipt.ForwardGetUserKey:
 		done(n.receiveGetUserKey(ctx, request.GetUserKey))
 	}
+}
+
+// largeSealed is the size from which on sealed requests are opened one by one.
+const largeSealed = 64 << 10
+
+// open opens a sealed request. Of large ones only as many as there are processors at once: what it takes
+// to open one is a multiple of its size, and nobody is served sooner by all of them at once.
+func (n *Node) open(sealed []byte, from sender) ([]byte, error) {
+	if len(sealed) >= largeSealed {
+		n.opening <- struct{}{}
+		defer func() { <-n.opening }()
+	}
+	return n.opener.Load().Open(sealed, from.Address, fault.Now())
 }
 
 func (n *Node) receiveMessage(ctx context.Context, from sender, m *tipt.MessageForward, done func(answer, error)) {

@@ -141,6 +141,7 @@ func serve(ctx context.Context, s streams, v service) (err error) {
 		Key:            key,
 		Data:           v.data,
 		Admin:          admin,
+		OwnProcess:     true,
 		Registration:   v.registration,
 		MaxConnections: v.connections,
 		Roots:          v.peers.roots,
