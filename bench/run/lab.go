@@ -57,12 +57,15 @@ func (l *lab) measure(ctx context.Context, one benchCase) (wrong int, err error)
 	if !l.Perf {
 		return wrong, nil
 	}
+	var profiles []string
 	for _, s := range subjects {
-		if _, err := l.once(ctx, one, s, l.path(one.kind+"-"+s.name+".perf")); err != nil {
+		file := l.path(fmt.Sprintf("%s-%s.perf", one.kind, s.name))
+		if _, err := l.once(ctx, one, s, file); err != nil {
 			return wrong, err
 		}
+		profiles = append(profiles, file)
 	}
-	return wrong, nil
+	return wrong, printProfile(ctx, l.out, subjects, profiles)
 }
 
 // printTable prints a table of medians, with the least and the greatest behind them.
@@ -159,7 +162,7 @@ func record(g *group, file string) (stop func() error, err error) {
 	for _, p := range g.processes {
 		pids = append(pids, fmt.Sprint(p.cmd.Process.Pid))
 	}
-	cmd := exec.Command("perf", "record", "-q", "-g", "-F", "499", "-o", file, "-p", strings.Join(pids, ","))
+	cmd := exec.Command("perf", "record", "-q", "-g", "-F", "999", "-o", file, "-p", strings.Join(pids, ","))
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

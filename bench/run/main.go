@@ -38,7 +38,7 @@ type cli struct {
 	GeneratorCPU string `name:"generator-cpu" default:"1" placeholder:"LIST" help:"Processors of the generator (${default})."`
 
 	Dir  string `type:"path" placeholder:"DIR" help:"Where to put programs, data and results; by default a temporary folder, removed at the end. On the disk to be measured."`
-	Perf bool   `help:"Afterwards run each case once more under perf, and leave the profiles in --dir."`
+	Perf bool   `help:"Afterwards run each case once more under perf, print where the time goes, and leave the profiles in --dir."`
 }
 
 func main() {

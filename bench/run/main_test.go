@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // TestRun makes measurements once, small: those that do not take seconds however small they are.
@@ -58,6 +60,36 @@ func TestChosen(t *testing.T) {
 	c.Cases, c.Runs = nil, 0
 	if _, err := c.chosen(); err == nil {
 		t.Error("no runs are made")
+	}
+}
+
+func TestShares(t *testing.T) {
+	counts, samples, err := countShares(strings.NewReader(`
+	          7404a3 modernc.org/sqlite/lib.x
+	          78a45b github.com/tipt/tipt-go/store/sqlite.(*Store).Commit
+
+	ffffffff81 do_syscall_64
+	          7404a3 modernc.org/sqlite/lib.x
+	          78a45b github.com/tipt/tipt-go/store/sqlite.(*Store).Commit
+
+	          1 crypto/ed25519.Verify
+	          2 net/http.(*conn).serve
+
+	          1 runtime.mallocgc
+	          1 somewhere
+`))
+	if err != nil || samples != 4 {
+		t.Fatalf("%d samples, %v", samples, err)
+	}
+	got := make(map[string]int)
+	for i, n := range counts {
+		if n > 0 {
+			got[shares[i].name] = n
+		}
+	}
+	want := map[string]int{"SQLite": 1, "the disk": 1, "signing and verifying": 1, "the rest": 1}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("shares (-want +got):\n%s", diff)
 	}
 }
 
