@@ -17,6 +17,7 @@ type Report struct {
 	Bench    string   `json:"bench"`
 	Figures  Figures  `json:"figures"`
 	Mistakes Mistakes `json:"mistakes"`
+	Broken   []string `json:"broken,omitempty"` // bounds that do not hold
 }
 
 // Figures are what was measured, in the order in which people read it. Their names end with their units.
@@ -90,6 +91,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	if err := table.Flush(); err != nil {
 		return err
+	}
+	for _, bound := range r.Broken {
+		fmt.Fprintf(w, "\nBROKEN: %s\n", bound)
 	}
 	if !r.Mistakes.Any() {
 		_, err := fmt.Fprintln(w, "  no message was lost, doubled or out of order")

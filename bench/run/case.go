@@ -12,6 +12,7 @@ type benchCase struct {
 	accounts   int      // that it needs on a node
 	across     bool     // two nodes
 	noFloor    bool     // there is nothing to compare it with
+	limited    bool     // the node has its default limits
 	floorFlags []string
 	figures    []string // that are shown
 }
@@ -79,14 +80,49 @@ func (c *cli) allCases() []benchCase {
 			},
 		})
 	}
+	return append(cases, c.abuses()...)
+}
+
+// abuses are the cases of docs/performance.md, "Under abuse".
+func (c *cli) abuses() []benchCase {
+	figures := []string{
+		"node_mib_before", "node_mib_before_collected", "node_mib_above_idle", "node_mib_after", "node_mib_after_collected",
+		"good_quiet_p50_ms", "good_quiet_p99_ms", "good_abused_p50_ms", "good_abused_p99_ms",
+	}
+	var cases []benchCase
+	for _, a := range []struct {
+		by, does string
+		clients  int
+		outcomes []string
+	}{
+		{"deaf", "%d clients write 100,000 bytes to themselves and never read", 10_000, []string{"cut", "still_connected"}},
+		{"drip", "%d clients write a byte a second", 10_000, []string{"closed_with_1008", "cut", "still_connected"}},
+		{"large", "%d clients send a packet of the greatest size at once", 1_000, []string{"answered", "answered_BUSY"}},
+		{"unknown", "a million requests of an unknown type by %d clients", 100, []string{"answered_UNSUPPORTED", "abuse_seconds"}},
+		{"guess", "%d clients sign in with wrong passwords again and again", 200, []string{"answered_CREDENTIALS", "answered_BUSY"}},
+	} {
+		n := c.Abusers
+		if n == 0 {
+			n = a.clients
+		}
+		cases = append(cases, benchCase{
+			kind: a.by, name: "abuse: " + fmt.Sprintf(a.does, n),
+			load:     []string{"abuse", "--by", a.by, "--clients", fmt.Sprint(n)},
+			accounts: n + 40, noFloor: true, limited: true, figures: slices.Concat(a.outcomes, figures),
+		})
+	}
 	return cases
 }
 
-// caseNames are the names of the cases.
-func caseNames() []string {
-	var kinds []string
+// caseNames are the names of the cases that are measured by default, and of the abuses, which take
+// minutes each.
+func caseNames() (cases, abuses []string) {
 	for _, one := range (&cli{Connections: []int{1}}).allCases() {
-		kinds = append(kinds, one.kind)
+		if one.load[0] == "abuse" {
+			abuses = append(abuses, one.kind)
+		} else {
+			cases = append(cases, one.kind)
+		}
 	}
-	return kinds
+	return cases, abuses
 }

@@ -45,6 +45,10 @@ func (l *lab) measure(ctx context.Context, one benchCase) (wrong int, err error)
 				wrong++
 				fmt.Fprintf(l.out, "MISTAKES of the %s: %v\n%s\n", s.name, &report.Mistakes, strings.Join(report.Mistakes.Examples, "\n"))
 			}
+			if len(report.Broken) > 0 {
+				wrong++
+				fmt.Fprintf(l.out, "BROKEN by the %s: %s\n", s.name, strings.Join(report.Broken, "\n"))
+			}
 			if figures[s.name] == nil {
 				figures[s.name] = make(map[string][]float64)
 			}
@@ -131,7 +135,7 @@ func (l *lab) once(ctx context.Context, one benchCase, s subject, profile string
 	if one.across {
 		args = append(args, "--to", "wss://"+names[1], "--to-connect", g.processes[1].address, "--to-accounts", l.path(names[1]+".accounts"))
 	}
-	if one.load[0] == "idle" {
+	if one.load[0] == "idle" || one.load[0] == "abuse" {
 		args = append(args, "--gc", fmt.Sprintf("'%s' gc --data '%s'", l.path("bin", "tiptd"), l.path(names[0])))
 	}
 	if profile != "" {
@@ -229,7 +233,10 @@ func (l *lab) startNodes(ctx context.Context, one benchCase) (*group, error) {
 		}
 	}
 	for i, name := range names[:count] {
-		args := []string{"serve", "--limits", "off", "--max-connections", "20000"}
+		args := []string{"serve", "--max-connections", "20000"}
+		if !one.limited {
+			args = append(args, "--limits", "off")
+		}
 		listen := "127.0.0.1:0"
 		if one.across {
 			listen = addresses[i]

@@ -24,7 +24,7 @@ import (
 
 // cli is the command line.
 type cli struct {
-	Cases       []string `default:"${cases}" placeholder:"CASE,…" help:"What to measure: ${cases}."`
+	Cases       []string `default:"${cases}" placeholder:"CASE,…" help:"What to measure: ${cases}; and, if named, ${abuses}."`
 	Runs        int      `default:"5" placeholder:"N" help:"How often, for the median (${default})."`
 	Connections []int    `default:"5000,15000" placeholder:"N,…" help:"Idle connections (${default})."`
 	Messages    int      `default:"40000" placeholder:"N" help:"Messages of a case (${default}); a tenth of them where nodes forward."`
@@ -32,6 +32,7 @@ type cli struct {
 	Accounts    int      `default:"1000" placeholder:"N" help:"Registered users, at least (${default}); a case has as many as it needs."`
 	Stored      int      `placeholder:"N" help:"Messages that lie in mailboxes of others, 1,000 in each."`
 	Outbox      int      `placeholder:"N" help:"Messages that wait for as many other nodes."`
+	Abusers     int      `placeholder:"N" help:"Clients of each abuse, rather than 10,000, 1,000 or what else it needs."`
 	OnlyNode    bool     `help:"Leave out the floor."`
 
 	NodeCPU      string `name:"node-cpu" default:"0" placeholder:"LIST" help:"Processors of the node and of the floor, as taskset has them (${default})."`
@@ -43,7 +44,8 @@ type cli struct {
 
 func main() {
 	var c cli
-	kong.Parse(&c, kong.Vars{"cases": strings.Join(caseNames(), ",")},
+	cases, abuses := caseNames()
+	kong.Parse(&c, kong.Vars{"cases": strings.Join(cases, ","), "abuses": strings.Join(abuses, ", ")},
 		kong.Description("Measure a node and the floor that it is compared with, as docs/performance.md says."))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := c.run(ctx, os.Stdout, os.Stderr)
@@ -86,7 +88,7 @@ func (c *cli) run(ctx context.Context, out, progress io.Writer) (err error) {
 		wrong += n
 	}
 	if wrong > 0 {
-		return fmt.Errorf("messages were lost, doubled, out of order or refused in %d runs", wrong)
+		return fmt.Errorf("messages were lost, doubled, out of order or refused, or bounds broken, %d times", wrong)
 	}
 	return nil
 }
@@ -106,7 +108,8 @@ func (c *cli) chosen() ([]benchCase, error) {
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("there is no case %q; there are %s", name, strings.Join(caseNames(), ", "))
+			cases, abuses := caseNames()
+			return nil, fmt.Errorf("there is no case %q; there are %s", name, strings.Join(slices.Concat(cases, abuses), ", "))
 		}
 	}
 	return chosen, nil

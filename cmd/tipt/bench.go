@@ -22,6 +22,7 @@ type benchCmd struct {
 	Storm   stormCmd     `cmd:"" help:"Sign many clients in at once: sign-ins a second, latency."`
 	Mailbox mailboxCmd   `cmd:"" help:"Write to users who are away, who then come: messages a second in and out."`
 	Forward forwardToCmd `cmd:"" help:"Have users of one node write to those of another."`
+	Abuse   abuseCmd     `cmd:"" help:"Do what no good client does, while others write to each other: memory, refusals, their latency."`
 
 	Accounts string        `type:"path" placeholder:"FILE" help:"Accounts to use; what is missing is registered and added. By default all are registered and forgotten."`
 	Seed     uint64        `placeholder:"N" help:"Of what is random: who writes to whom, and contents (${default})." default:"1"`
@@ -156,6 +157,9 @@ func (c *benchCmd) run(ctx context.Context, i *invocation, url string, load func
 	write := map[string]func(io.Writer) error{"text": report.WriteText, "json": report.WriteJSON}[c.Format]
 	if err := write(i.out); err != nil {
 		return fmt.Errorf("print the report: %w", err)
+	}
+	if len(report.Broken) > 0 {
+		return fmt.Errorf("the node keeps %d of its bounds not", len(report.Broken))
 	}
 	if report.Mistakes.Any() {
 		return fmt.Errorf("the node made mistakes: %v", &report.Mistakes)

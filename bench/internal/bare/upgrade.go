@@ -42,6 +42,11 @@ func Dial(ctx context.Context, address string, config *tls.Config) (*Conn, error
 	if err != nil {
 		return nil, err
 	}
+	return Upgrade(ctx, tcp, config)
+}
+
+// Upgrade is Dial over a connection that is there already. It takes it over.
+func Upgrade(ctx context.Context, tcp net.Conn, config *tls.Config) (*Conn, error) {
 	nc := tls.Client(tcp, config)
 	early, err := upgrade(ctx, nc, config.ServerName)
 	if err != nil {
