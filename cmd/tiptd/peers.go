@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/mailbox"
 	"github.com/tipt/tipt-go/node"
 	"github.com/tipt/tipt-go/peer"
 )
@@ -88,9 +91,11 @@ func (p peers) reloadOnHangup(log *slog.Logger) (stop func()) {
 	}
 }
 
+const day = 24 * time.Hour
+
 // limitFlags bound what users and other nodes can have the node do.
 type limitFlags struct {
-	Limits string `enum:"on,off" default:"on" help:"off switches all limits off, and the waits after failed sign-ins: for tests and benchmarks."`
+	Limits string `enum:"on,off" default:"on" help:"off switches all limits off but those of mailboxes, and the waits after failed sign-ins: for tests and benchmarks."`
 
 	UserMessages      int64 `default:"${userMessages}" placeholder:"N" help:"Messages of one user a minute (${default})."`
 	UserBytes         int64 `default:"${userBytes}" placeholder:"N" help:"Bytes of one user's messages a day (${default})."`
@@ -103,6 +108,9 @@ type limitFlags struct {
 	OutboxUserBytes   int64 `default:"${outboxUserBytes}" placeholder:"N" help:"Their bytes (${default})."`
 	OutboxNodeEntries int   `default:"${outboxNodeEntries}" placeholder:"N" help:"Messages to one node that wait to be forwarded (${default})."`
 	OutboxNodeBytes   int64 `default:"${outboxNodeBytes}" placeholder:"N" help:"Their bytes (${default})."`
+	MailboxMessages   int   `default:"${mailboxMessages}" placeholder:"N" help:"Messages in one mailbox (${default})."`
+	MailboxBytes      int64 `default:"${mailboxBytes}" placeholder:"N" help:"Their bytes (${default})."`
+	MailboxDays       int   `default:"${mailboxDays}" placeholder:"N" help:"Days that a message waits in a mailbox (${default})."`
 }
 
 // limitDefaults are the variables of limitFlags' defaults.
@@ -120,6 +128,9 @@ func limitDefaults() map[string]string {
 		"outboxUserBytes":   fmt.Sprint(l.Outbox.UserBytes),
 		"outboxNodeEntries": fmt.Sprint(l.Outbox.NodeEntries),
 		"outboxNodeBytes":   fmt.Sprint(l.Outbox.NodeBytes),
+		"mailboxMessages":   fmt.Sprint(tipt.MaxMailboxCount),
+		"mailboxBytes":      fmt.Sprint(tipt.MaxMailboxBytes),
+		"mailboxDays":       fmt.Sprint(int(tipt.MessageRetention / day)),
 	}
 }
 
@@ -148,4 +159,22 @@ func (f *limitFlags) limits() (node.Limits, error) {
 			NodeBytes:   f.OutboxNodeBytes,
 		},
 	}, nil
+}
+
+// mailboxes are the limits that hold with --limits off too: they are the protocol's.
+func (f *limitFlags) mailboxes() (mailbox.Options, error) {
+	if min(int64(f.MailboxMessages), f.MailboxBytes, int64(f.MailboxDays)) < 0 {
+		return mailbox.Options{}, errNegativeLimit
+	}
+	o := mailbox.Options{MaxCount: f.MailboxMessages, MaxBytes: f.MailboxBytes, Messages: math.MaxInt64}
+	if o.MaxCount == 0 {
+		o.MaxCount = math.MaxInt
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = math.MaxInt64
+	}
+	if days := time.Duration(f.MailboxDays); days > 0 && days <= math.MaxInt64/day {
+		o.Messages = days * day
+	}
+	return o, nil
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/mailbox"
 	"github.com/tipt/tipt-go/node"
 	"github.com/tipt/tipt-go/store"
 	"github.com/tipt/tipt-go/store/sqlite"
@@ -61,6 +62,10 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	mailboxes, err := c.Limits.mailboxes()
+	if err != nil {
+		return err
+	}
 	certificate, err := node.LoadCertificate(c.Cert, c.Key, log)
 	if err != nil {
 		return err
@@ -78,6 +83,7 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 		connections:  c.MaxConnections,
 		peers:        peers,
 		limits:       limits,
+		mailboxes:    mailboxes,
 		noWaits:      c.Limits.Limits == "off",
 		log:          log,
 	})
@@ -107,6 +113,7 @@ type service struct {
 	connections  int
 	peers        peers
 	limits       node.Limits
+	mailboxes    mailbox.Options
 	noWaits      bool // after failed sign-ins
 	log          *slog.Logger
 	peerTap      func(*http.Request, int) // see node.Config
@@ -149,6 +156,7 @@ func serve(ctx context.Context, s streams, v service) (err error) {
 		Policy:         v.peers.policy,
 		Anonymous:      v.peers.anonymous,
 		Limits:         v.limits,
+		Mailbox:        v.mailboxes,
 		NoLimits:       v.noWaits,
 		Logger:         v.log,
 		PeerTap:        v.peerTap,
