@@ -16,13 +16,34 @@ const (
 	// smallSize is the size of a packet that is read in any case, and of a response
 	// that is queued in any case.
 	smallSize = 4 << 10
-	chunkSize = 16 << 10 // what the memory for a larger packet grows by: a TLS record
+	chunkSize = 16 << 10 // what the memory for a larger packet grows by at first: a TLS record
+	// largeChunkSize is what it grows by once as much is there. In smaller pieces what Go needs to
+	// know about each would come to a hundredth of a node's budget, which it never gives back.
+	largeChunkSize = 4 * chunkSize
 )
 
 var (
 	smalls = sync.Pool{New: func() any { return new([smallSize]byte) }}
 	chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+	larges = sync.Pool{New: func() any { return new([largeChunkSize]byte) }}
 )
+
+// takeChunk returns memory for what comes next of a packet of which size bytes are there.
+func takeChunk(size int) []byte {
+	if size < largeChunkSize {
+		return chunks.Get().(*[chunkSize]byte)[:]
+	}
+	return larges.Get().(*[largeChunkSize]byte)[:]
+}
+
+// putChunk gives it back.
+func putChunk(chunk []byte) {
+	if len(chunk) == chunkSize {
+		chunks.Put((*[chunkSize]byte)(chunk))
+	} else {
+		larges.Put((*[largeChunkSize]byte)(chunk))
+	}
+}
 
 // violation is the error of a peer that broke a rule of section 3.
 func violation(format string, args ...any) error {
@@ -108,10 +129,10 @@ func (l *Link) receiveLarge(start []byte, r io.Reader, form tipt.Form) error {
 
 	var held int64
 	defer func() { l.release(held, work) }()
-	var parts []*[chunkSize]byte
+	var parts [][]byte
 	defer func() {
 		for _, part := range parts {
-			chunks.Put(part)
+			putChunk(part)
 		}
 	}()
 
@@ -120,24 +141,25 @@ func (l *Link) receiveLarge(start []byte, r io.Reader, form tipt.Form) error {
 		readers := []io.Reader{bytes.NewReader(start)}
 		rest := size - len(start)
 		for _, part := range parts {
-			n := min(rest, chunkSize)
+			n := min(rest, len(part))
 			readers = append(readers, bytes.NewReader(part[:n]))
 			rest -= n
 		}
 		return l.receiveOver(io.MultiReader(append(readers, r)...), form.Revision)
 	}
 	for end := false; !end; {
-		need := int64(chunkSize)
+		part := takeChunk(size)
+		need := int64(len(part))
 		if held == 0 {
 			need += smallSize
 		}
 		if !l.reserve(need, work) {
+			putChunk(part)
 			return over()
 		}
 		held += need
-		part := chunks.Get().(*[chunkSize]byte)
 		parts = append(parts, part)
-		n, e, err := l.fill(r, part[:])
+		n, e, err := l.fill(r, part)
 		if err != nil {
 			return err
 		}
@@ -151,10 +173,9 @@ func (l *Link) receiveLarge(start []byte, r io.Reader, form tipt.Form) error {
 	}
 	packet := make([]byte, size)
 	n := copy(packet, start)
-	for i, part := range parts {
-		n += copy(packet[n:], part[:])
-		chunks.Put(part)
-		parts[i] = nil
+	for _, part := range parts {
+		n += copy(packet[n:], part)
+		putChunk(part)
 	}
 	parts = nil
 	l.budget.release(int64(size))
