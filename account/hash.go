@@ -82,8 +82,8 @@ func (h *hasher) acquire(ctx context.Context) (release func(), err error) {
 	default:
 	}
 	defer h.waiting.Add(-1)
-	if h.waiting.Add(1) > int64(waitingPerWorker*cap(h.slots)) {
-		return nil, &tipt.Error{Code: tipt.ErrBusy, Message: "too many passwords to look at", Wait: overloadWait}
+	if h.waiting.Add(1) > h.maxWaiting() {
+		return nil, tooManyPasswords()
 	}
 	select {
 	case h.slots <- struct{}{}:
@@ -91,6 +91,21 @@ func (h *hasher) acquire(ctx context.Context) (release func(), err error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("wait to hash a password: %w", ctx.Err())
 	}
+}
+
+// maxWaiting is how many may wait.
+func (h *hasher) maxWaiting() int64 { return int64(waitingPerWorker * cap(h.slots)) }
+
+// full is BUSY when acquire would be now.
+func (h *hasher) full() error {
+	if h.waiting.Load() >= h.maxWaiting() {
+		return tooManyPasswords()
+	}
+	return nil
+}
+
+func tooManyPasswords() error {
+	return &tipt.Error{Code: tipt.ErrBusy, Message: "too many passwords to look at", Wait: overloadWait}
 }
 
 // hash returns the encoded hash of a password with a new salt.

@@ -69,6 +69,14 @@ func (a *Accounts) replace(ctx context.Context, before store.User, op store.Op) 
 	return nil
 }
 
+// mustWait refuses with BUSY a password that would not be looked at now.
+func (a *Accounts) mustWait(name string, from netip.Addr) error {
+	if wait := a.throttle.wait(newThrottleKey(name, from)); wait > 0 {
+		return throttled(wait)
+	}
+	return a.hasher.full()
+}
+
 // verifyPassword refuses with CREDENTIALS what is not the user's password, after
 // exactly one evaluation of argon2id, and with BUSY, after none, when there
 // are too many at once or were too many wrong ones for that name from there.

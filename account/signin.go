@@ -45,6 +45,16 @@ func (a *Accounts) SignIn(ctx context.Context, req tipt.SignInRequest, from neti
 	if err != nil {
 		name = "" // nobody's
 	}
+	counted := string(name)
+	if counted == "" {
+		counted = req.User
+	}
+	if !req.HasToken {
+		// Of those who are refused in any case not even the account is looked up.
+		if err := a.mustWait(counted, from); err != nil {
+			return SignedIn{}, err
+		}
+	}
 	user, known, err := a.find(ctx, name)
 	if err != nil {
 		return SignedIn{}, err
@@ -52,10 +62,6 @@ func (a *Accounts) SignIn(ctx context.Context, req tipt.SignInRequest, from neti
 	if req.HasToken {
 		err = a.verifyToken(ctx, user, req)
 	} else {
-		counted := string(name)
-		if counted == "" {
-			counted = req.User
-		}
 		err = a.verifyPassword(ctx, user, known, counted, from, req.Password)
 	}
 	if err != nil {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"time"
 
 	"github.com/tipt/tipt-go"
@@ -34,7 +35,12 @@ func (s *session) signIn(r *link.Request) {
 	}
 	s.node.tasks.Go(func() {
 		defer s.openGate()
+		s.slowDown()
 		response, err := s.enterAs(body)
+		var refusal *tipt.Error
+		if errors.As(err, &refusal) {
+			s.notBefore = time.Now().Add(refusal.Wait)
+		}
 		if err != nil {
 			s.answer(r, nil, err)
 			return
@@ -44,6 +50,24 @@ func (s *session) signIn(r *link.Request) {
 			s.delivery.begin()
 		}
 	})
+}
+
+// maxSlowDown bounds how long a SIGN_IN that came too early is kept waiting.
+const maxSlowDown = time.Second
+
+// slowDown makes who was told to wait, and signs in again before that, wait indeed. To
+// refuse is cheap, but not when a few hundred connections ask for it without end.
+func (s *session) slowDown() {
+	wait := min(time.Until(s.notBefore), maxSlowDown)
+	if wait <= 0 {
+		return
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.ctx.Done():
+	}
 }
 
 // enterAs checks credentials and makes the connection the user's.

@@ -40,6 +40,9 @@ type session struct {
 	ctx  context.Context
 	stop context.CancelFunc
 
+	// notBefore is when the client was told to sign in again, owned by the SIGN_IN being carried out.
+	notBefore time.Time
+
 	mu       sync.Mutex // guards the following fields
 	phase    phase
 	form     tipt.Form  // by the client's HANDSHAKE

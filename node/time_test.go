@@ -227,3 +227,36 @@ func TestDrain(t *testing.T) {
 		})
 	}
 }
+
+// A client that signs in again before the time it was told is answered only then, and one whose
+// time has come at once.
+func TestSignInTooEarly(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *Node) {
+		client, ended := dial(t, n)
+		ask := func(wait time.Duration) {
+			t.Helper()
+			began := time.Now()
+			r := tipt.SignInRequest{User: "ada", Device: "phone", Password: "a wrong password"}
+			_, err := client.Call(t.Context(), uint8(tipt.RequestSignIn), r.Append(nil))
+			var refusal *tipt.Error
+			if !errors.As(err, &refusal) {
+				t.Fatalf("error %v", err)
+			}
+			if took := time.Since(began); took != wait {
+				t.Errorf("%v came after %v, want %v", refusal, took, wait)
+			}
+		}
+		if _, err := client.Call(t.Context(), uint8(tipt.RequestHandshake), nil); err != nil {
+			t.Fatal(err)
+		}
+		for range 6 { // after five the next is told to wait for a second
+			ask(0)
+		}
+		ask(time.Second) // looked at then, and the sixth that is wrong
+		ask(0)           // which is to wait for two seconds
+		time.Sleep(2 * time.Second)
+		ask(0)
+		client.CloseNow()
+		<-ended
+	})
+}
