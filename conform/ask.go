@@ -10,7 +10,7 @@ import (
 // request is a packet as a good client sends it; changes replace its keys.
 func (c *conn) request(id uint8, code int, body any) fields {
 	f := fields{"ver", c.ver, "id", id, "pakt", pktRequest, "reqt", code}
-	if c.drafts && code == reqHandshake && body == nil {
+	if c.drafts && c.guest == nil && code == reqHandshake && body == nil {
 		body = fields{"ver", c.ver}
 	}
 	if body != nil {

@@ -194,6 +194,9 @@ func clientUnlistedCode(st *stage) {
 
 func clientBusy(st *stage) {
 	g := st.connected()
+	if g.drafts {
+		st.skip(clientSeedAlone) // the other has no `wait`
+	}
 	const wait = 3 * time.Second
 	var told time.Time // guarded by st.mu
 	st.behave(func(r *rules) {

@@ -50,4 +50,5 @@ var clientClauses = []Clause{
 	{"T-7.9", Must, ClientSide, Ours, "It takes new subkeys under the same primary key as no change.", ""},
 	{"T-8.6", Must, ClientSide, Ours, "A client skips unknown keys in what it finds in `msg`.", ""},
 	{"T-8.5", Must, ClientSide, Ours, "Clients send a SEALED whenever the recipient has a certificate.", endToEnd},
+	{"T-9.7", Must, ClientSide, Draft, "In the drafts' form a client's packets have no `ver` but that in HANDSHAKE's body, and GET_NODE_KEY is 0x20, FORWARD 0x21, and `err` the bare code.", ""},
 }

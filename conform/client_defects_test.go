@@ -12,7 +12,7 @@ import (
 )
 
 var clientDefects = slices.Concat(
-	clientTransportDefects, clientPacketDefects, clientExchangeDefects, clientMessageDefects, clientConnectingDefects,
+	clientTransportDefects, clientPacketDefects, clientExchangeDefects, clientMessageDefects, clientConnectingDefects, clientDraftDefects,
 )
 
 // asks is a client whose packets are changed; nil leaves one as it is.

@@ -20,6 +20,7 @@ type guest struct {
 	encode func(fields) raw
 
 	// Guarded by conn's mu.
+	fixed   bool // the form, by HANDSHAKE
 	greeted bool
 	in      bool           // signed in
 	signIn  *value         // body of SIGN_IN
@@ -56,8 +57,9 @@ func (g *guest) take(opcode byte, b []byte) {
 	if opcode == opText {
 		what = "text"
 	}
-	p, found := readGuestPacket(b)
 	g.mu.Lock()
+	drafts := g.reads(b)
+	p, found := readGuestPacket(b, drafts)
 	g.note(false, what, b)
 	if opcode == opText || len(b) > 2_100_000 {
 		found = append(found, fault{"T-1.70", fmt.Sprintf("a %s message of %d bytes", what, len(b))})
@@ -66,10 +68,10 @@ func (g *guest) take(opcode byte, b []byte) {
 	if p != nil {
 		if ver := p.root.get("ver").str(); g.nodeVer == "" {
 			g.nodeVer = ver
-		} else if ver != g.nodeVer {
+		} else if ver != g.nodeVer && !drafts {
 			found = append(found, fault{"T-4.120", fmt.Sprintf("ver %q after %q", ver, g.nodeVer)})
 		}
-		more, serve := g.weigh(p)
+		more, serve := g.weigh(p, drafts)
 		found, served = append(found, more...), serve
 		g.arrived = append(g.arrived, p)
 		if over := len(g.arrived) - keptLines; over > 0 {
@@ -88,7 +90,7 @@ func (g *guest) take(opcode byte, b []byte) {
 
 // weigh says what is wrong with a packet where it stands, and whether it wants to be served. The
 // caller holds mu.
-func (g *guest) weigh(p *packet) (found []fault, serve bool) {
+func (g *guest) weigh(p *packet, drafts bool) (found []fault, serve bool) {
 	switch p.pakt {
 	case pktResponse:
 		if _, known := g.asked[p.id]; !known {
@@ -108,6 +110,11 @@ func (g *guest) weigh(p *packet) (found []fault, serve bool) {
 			return append(found, fault{"T-3.74", fmt.Sprintf("a REQUEST with id %d, which is in flight", p.id)}), false
 		}
 		g.theirs[p.id] = true
+	}
+	if drafts {
+		if faults := draftFaults(p); len(faults) > 0 {
+			return append(found, faults...), true
+		}
 	}
 	return append(found, bodyOf(p)...), true
 }
@@ -141,7 +148,7 @@ func (g *guest) close(code int) {
 
 // reply answers a request with a body.
 func (g *guest) reply(p *packet, body any) {
-	f := fields{"ver", g.ver, "id", p.id, "pakt", pktResponse}
+	f := g.root(fields{"ver", g.ver, "id", p.id, "pakt", pktResponse})
 	if body != nil {
 		f = append(f, "body", body)
 	}
@@ -157,7 +164,7 @@ func (g *guest) reply(p *packet, body any) {
 
 // tell sends the client an event.
 func (g *guest) tell(code int, body any) {
-	f := fields{"ver", g.ver, "id", 0, "pakt", pktEvent, "reqt", code}
+	f := g.root(fields{"ver", g.ver, "id", 0, "pakt", pktEvent, "reqt", code})
 	if body != nil {
 		f = append(f, "body", body)
 	}
@@ -309,6 +316,9 @@ func (st *stage) open(g *guest, p *packet) *letter {
 	body := p.body
 	l := &letter{
 		g: g, p: p, at: time.Now(), node: body.get("node").str(), wait: p.pakt == pktRequest && body.get("wait").is(true), ref: body.get("ref").bytes(),
+	}
+	if body.get("msg") == nil { // which is a fault of its own
+		return l
 	}
 	st.mu.Lock()
 	keys := append([]*openingKey(nil), st.keys...)

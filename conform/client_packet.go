@@ -8,6 +8,7 @@ import (
 // clientAlways are the clauses that every packet of a client is held against.
 var clientAlways = []string{
 	"T-1.70", "T-2.37", "T-2.70", "T-2.71", "T-3.37", "T-3.70", "T-3.74", "T-4.120", "T-4.121", "T-4.125", "T-5.70", "T-5.71", "T-6.20",
+	"T-9.7",
 }
 
 // clientCodes are those of CNClientResponseError.
@@ -15,11 +16,13 @@ var clientCodes = []int{errInternal, errMalformed, errUnsupported, errBusy, errR
 
 // ofAClient are the clauses of a client's packets for those of a node's; what is not here is
 // not a client's.
-var ofAClient = map[string]string{"T-2.1": "T-2.37", "T-2.2": "T-2.37", "T-2.4": "T-2.71", "T-2.8": "T-2.71", "T-2.10": "T-2.70", "T-6.1": "T-6.20"}
+var ofAClient = map[string]string{
+	"T-2.1": "T-2.37", "T-2.2": "T-2.37", "T-2.4": "T-2.71", "T-2.8": "T-2.71", "T-2.10": "T-2.70", "T-6.1": "T-6.20", "T-9.2": "T-9.7",
+}
 
-// readGuestPacket is readPacket for those of a client.
-func readGuestPacket(b []byte) (*packet, []fault) {
-	p, against := readPacket(b, false)
+// readGuestPacket is readPacket for those of a client, whose codes become the seed's.
+func readGuestPacket(b []byte, drafts bool) (*packet, []fault) {
+	p, against := readPacket(b, drafts)
 	var found []fault
 	for _, f := range against {
 		if clause := ofAClient[f.clause]; clause != "" {
@@ -30,7 +33,10 @@ func readGuestPacket(b []byte) (*packet, []fault) {
 		return nil, found
 	}
 	p.ofClient = true
-	if p.code != ok && !slices.Contains(clientCodes, p.code) {
+	if drafts && p.pakt != pktResponse {
+		p.reqt = guestCode(p.reqt)
+	}
+	if p.code != ok && p.code != noCode && !slices.Contains(clientCodes, p.code) {
 		found = append(found, fault{"T-6.20", fmt.Sprintf("error code 0x%02x in a client's response", p.code)})
 	}
 	if reqt := p.root.get("reqt"); reqt != nil && reqt.kind == kindUint && reqt.marker > 0x7f {
@@ -95,7 +101,8 @@ func bodyOf(p *packet) []fault {
 	where := "body of " + guestName(p)
 	switch p.reqt {
 	case reqHandshake:
-		if ver := p.body.get("ver"); !p.body.isNil() && (p.body.n > 1 || ver != nil && ver.str() != p.root.get("ver").str()) {
+		root := p.root.get("ver") // missing in the drafts' form
+		if ver := p.body.get("ver"); !p.body.isNil() && (p.body.n > 1 || ver != nil && root != nil && ver.str() != root.str()) {
 			return []fault{{clause, where + " is neither nil nor the packet's version"}}
 		}
 	case reqGetInfo, reqListDevices:

@@ -40,8 +40,11 @@ type ClientOptions struct {
 	// and prints each message that it gets on a line of standard output. It goes on until its
 	// standard input ends.
 	Command string
-	Only    string // regular expression that a clause's id or scenario's name matches as a whole; empty for all
-	Slow    bool   // also what takes minutes
+	// Revision is the form of the packets that the client has to speak. Empty stands for the one that it
+	// chooses in the first scenario.
+	Revision Revision
+	Only     string // regular expression that a clause's id or scenario's name matches as a whole; empty for all
+	Slow     bool   // also what takes minutes
 	// Patience is how long a client may take for what it has to do at once; 0 is 15 s.
 	Patience time.Duration
 
@@ -59,6 +62,9 @@ type clientSuite struct {
 	named   *tls.Certificate // for another name
 	foreign *tls.Certificate // of another authority
 	key     *openingKey
+
+	mu   sync.Mutex // guards form
+	form Revision   // of the run; empty until a client has chosen it
 }
 
 // A clientScenario is a conversation with a client.
@@ -129,14 +135,15 @@ func RunClient(ctx context.Context, o ClientOptions) (*Report, error) {
 		})
 	}
 	group.Wait()
-	r := &Report{Client: o.Command, Took: time.Since(started)}
-	r.judge(append(ran, results...), ClientSide, clientAlways, o.Only == "")
+	r := &Report{Client: o.Command, Revision: c.revision(), Took: time.Since(started)}
+	each, apart := c.alwaysIn()
+	r.judge(slices.Concat(ran, results, []*T{apart}), ClientSide, each, o.Only == "")
 	return r, ctx.Err()
 }
 
 func newClientSuite(o ClientOptions, dir string) (*clientSuite, error) {
 	c := &clientSuite{
-		ClientOptions: o, roots: filepath.Join(dir, "ca.pem"),
+		ClientOptions: o, roots: filepath.Join(dir, "ca.pem"), form: o.Revision,
 		suite: &suite{patience: cmp.Or(o.Patience, 15*time.Second), run: strings.ToLower(rand.Text()[:6])},
 	}
 	if strings.TrimSpace(o.Command) == "" {

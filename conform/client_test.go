@@ -37,7 +37,7 @@ func TestClient(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clean(t, report, "--slow")
+	clean(t, report, "--slow", clientDraftAlone)
 	if passed := report.Count(Passed); passed < 63 {
 		t.Errorf("only %d clauses were tested", passed)
 	}
@@ -66,7 +66,7 @@ func TestBrokenClients(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			o := ClientOptions{Command: cmd, Only: regexp.QuoteMeta(d.clause), Patience: 5 * time.Second}
+			o := ClientOptions{Command: cmd, Only: regexp.QuoteMeta(d.clause), Patience: 5 * time.Second, Revision: d.form}
 			if d.only != "" {
 				o.Only = d.only
 			}

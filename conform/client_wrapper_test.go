@@ -45,6 +45,9 @@ type clientDefect struct {
 	parallel bool                               // each line is sent at once
 	pings    bool                               // PINGs often, and ends a connection on which one has no answer …
 	patient  bool                               // … or does not
+	form     Revision                           // that it is told to speak
+
+	drafts func(n int, node net.Conn) *draftConn // puts the nth connection into the drafts' form; nil where it is not to be
 }
 
 // A resealed message is sealed anew for a defect.
@@ -78,7 +81,7 @@ var running *wrapper
 // wrap is the main function of a client with a defect.
 func wrap(name string) error {
 	ctx := context.Background()
-	all := slices.Concat(clientDefects, slowClients)
+	all := slices.Concat(clientDefects, slowClients, draftClients)
 	i := slices.IndexFunc(all, func(d clientDefect) bool { return d.clause+" "+d.name == name })
 	w := &wrapper{address: os.Getenv("TIPT_CONNECT"), roots: x509.NewCertPool()}
 	if i >= 0 {
@@ -284,6 +287,12 @@ func (w *wrapper) serve(c net.Conn) {
 		return
 	}
 	b := &bent{client: c, node: node, asked: make(map[uint8]int)}
+	heard := func(f frame) []frame { return []frame{f} }
+	if w.d.drafts != nil {
+		if drafts := w.d.drafts(n, node); drafts != nil {
+			b.node, heard = drafts, drafts.heard
+		}
+	}
 	d := w.d.defect
 	d.ask, d.say = w.asking(d.ask), w.saying(d.say)
 	if w.d.pings {
@@ -292,7 +301,11 @@ func (w *wrapper) serve(c net.Conn) {
 	var group sync.WaitGroup
 	group.Go(func() {
 		defer c.Close()
-		frames(nr, b, func(f frame) { b.fromNode(d, f) })
+		frames(nr, b, func(f frame) {
+			for _, f := range heard(f) {
+				b.fromNode(d, f)
+			}
+		})
 	})
 	frames(r, b, func(f frame) { b.fromClient(d, f) })
 	_ = node.Close() // so that the other ends

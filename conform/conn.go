@@ -74,7 +74,7 @@ type conn struct {
 	most    int            // the most there were of them
 	nodeVer string
 	mute    bool          // leave PINGs unanswered
-	drafts  bool          // packets have the form of the later drafts; the scenario alone sets it, by speak
+	drafts  bool          // packets have the form of the later drafts; the scenario alone sets it, by speak, or a guest's reader once
 	changed chan struct{} // closed and made anew at each change
 }
 

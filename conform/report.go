@@ -32,7 +32,7 @@ type Result struct {
 // A Report is what came of a run.
 type Report struct {
 	Node, Software string   // empty where a client was tested
-	Revision       Revision // likewise
+	Revision       Revision // the form of the packets
 	Client         string   // the command that ran it
 	Took           time.Duration
 	Results        []Result
@@ -107,7 +107,7 @@ func (r *Report) judge(ran []*T, side Side, always []string, all bool) {
 // subject names what was tested.
 func (r *Report) subject() string {
 	if r.Client != "" {
-		return r.Client
+		return fmt.Sprintf("%s, revision %s", r.Client, r.Revision)
 	}
 	return fmt.Sprintf("%s (%s), revision %s", r.Node, r.Software, r.Revision)
 }

@@ -44,7 +44,10 @@ func (c *conn) speak(drafts bool) {
 
 // root turns a packet of the seed's form into the connection's.
 func (c *conn) root(f fields) fields {
-	if c.drafts {
+	switch {
+	case c.drafts && c.guest != nil: // whose requests have codes that no form changes
+		return f.without("ver")
+	case c.drafts:
 		return f.drafted()
 	}
 	return f
