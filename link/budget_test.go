@@ -266,6 +266,27 @@ func TestBudgetDelaysCalls(t *testing.T) {
 	})
 }
 
+// TestBudgetOfWriting: a peer that does not read costs buffers besides the packet.
+func TestBudgetOfWriting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget := link.NewBudget(mib)
+		a, peer := budgeted(t, "a", budget, nil)
+		done, _ := results(1)
+		const size = 200_000
+		start(t, a, 1, body(0, size), done)
+		synctest.Wait()
+		if used := budget.Used(); used < size+50<<10 {
+			t.Errorf("%d bytes are held while a packet of %d is being written", used, size)
+		}
+		peer.want(t, "call")
+		synctest.Wait()
+		if used := budget.Used(); used != 0 {
+			t.Errorf("%d bytes are held once it was written", used)
+		}
+		hangUp(a)
+	})
+}
+
 // TestBudgetOfEndedLink: a link that ends while it waits for the budget is not
 // called any more, and does not keep the others waiting.
 func TestBudgetOfEndedLink(t *testing.T) {

@@ -14,6 +14,9 @@ const (
 	callLimit = 3 << 20
 	batchSize = 64 << 10 // bytes of packets handed to Conn.Write together, unless one alone has more
 	overhead  = 64       // bytes that a packet takes besides its body, about
+	// writeMemory is what a connection takes while it is written to, besides the packets: buffers of
+	// WebSocket and TLS, and the writer's stack.
+	writeMemory = 56 << 10
 )
 
 // An outgoing packet waits to be written.
@@ -150,7 +153,12 @@ func (l *Link) write() {
 	defer b.free()
 	for l.take(b) {
 		b.encode(l.tap)
-		if err := l.conn.Write(b.packets); err != nil {
+		// What is not counted yet, for as long as the peer may take to read.
+		extra := max(int64(cap(b.encoded))-b.size, 0) + writeMemory
+		l.budget.force(extra)
+		err := l.conn.Write(b.packets)
+		l.budget.release(extra)
+		if err != nil {
 			l.drop(fmt.Errorf("link: write: %w", err), true)
 			return
 		}

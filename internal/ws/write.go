@@ -13,10 +13,12 @@ import (
 )
 
 const (
-	// fragmentSize is the payload of the longest frame written. A PONG waits for no
-	// more than one of them, however large a message is and however slow the peer.
-	fragmentSize = 32 << 10
-	writeSize    = 64 << 10 // after which frames are written rather than joined further
+	// fragmentSize is the payload of the longest frame written, which fills a record of TLS. A PONG
+	// waits for no more than two of them, however large a message is and however slow the peer.
+	fragmentSize = writeSize - ws.MaxHeaderSize
+	// writeSize is after how many bytes frames are written rather than joined further. TLS writes each
+	// 16 KiB by themselves in any case, and whoever does not read holds a buffer of them.
+	writeSize = 16 << 10
 
 	maxReason = ws.MaxControlFramePayloadSize - 2 // bytes, behind a close frame's code
 )
@@ -53,7 +55,7 @@ func (c *Conn) Write(packets [][]byte) error {
 			last = n == len(packet)
 			f.add(op, last, packet[:n])
 			packet = packet[n:]
-			if f.Len() < writeSize {
+			if f.Len() < fragmentSize {
 				continue
 			}
 			if err := c.flush(f); err != nil {
