@@ -21,8 +21,10 @@ const (
 	memoryAbove = 64 << 20
 	// memoryPause lies between two times that memory is given back: each costs two collections.
 	memoryPause = 20 * time.Second
-	// memoryKept is the part of what was left last that more of it is not worth them.
+	// memoryKept is the part of what was left last that more of it, or less in use, is not worth them.
 	memoryKept = 16
+	// connectionMemory is what a connection takes, about.
+	connectionMemory = 8 << 10
 )
 
 // keepSmall keeps the memory of the process small, which is the node's alone. After a peak Go
@@ -31,7 +33,7 @@ const (
 func (n *Node) keepSmall(ctx context.Context) error {
 	limited := debug.SetMemoryLimit(-1) == math.MaxInt64 // not the operator's, with GOMEMLIMIT
 	var freed time.Time
-	var left int64
+	var left, load int64 // bytes that there were then, and of those what was in use
 	look := time.NewTicker(memoryLook)
 	defer look.Stop()
 	for {
@@ -45,15 +47,23 @@ func (n *Node) keepSmall(ctx context.Context) error {
 			debug.SetMemoryLimit(mapped() + n.config.MaxBuffered + memoryAbove)
 		}
 		held := max(resident(), mapped())
-		if held <= left+left/memoryKept || now.Sub(freed) < memoryPause {
+		inUse := n.budget.Used() + int64(n.connections())*connectionMemory
+		if max(held-left, load-inUse) <= left/memoryKept || now.Sub(freed) < memoryPause {
 			continue
 		}
 		if err := n.freeMemory(ctx); err != nil && ctx.Err() == nil {
 			n.log.Error("give memory back", "error", err)
 		}
-		freed, left = now, max(resident(), mapped())
+		freed, left, load = now, max(resident(), mapped()), inUse
 		n.log.Debug("memory given back", "before", held, "after", left)
 	}
+}
+
+// connections is how many there are.
+func (n *Node) connections() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.sessions)
 }
 
 // mapped is what Go's runtime has of the system, in bytes.
