@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -145,6 +146,9 @@ func Abused(ctx context.Context, o Options, a Abuse) (*Report, error) {
 
 	r := &Report{Bench: "abuse by " + a.By}
 	m := &watch{o: &o, figures: &r.Figures}
+	if err := s.warm(ctx, &r.Figures); err != nil {
+		return nil, err
+	}
 	stop := f.begin(ctx)
 	defer stop()
 	quiet := time.Since(f.began)
@@ -187,6 +191,32 @@ func Abused(ctx context.Context, o Options, a Abuse) (*Report, error) {
 	r.Mistakes = f.judge()
 	r.Broken = append(m.broken(a.Memory), s.broken(by, r.Figures)...)
 	return r, nil
+}
+
+// warm has as many clients as there will be come once, and go. What Go keeps of each for ever, 1 KiB
+// or so, is no memory that an abuse takes.
+func (s *siege) warm(ctx context.Context, figures *Figures) error {
+	if len(s.o.PIDs) > 0 {
+		cold, err := resident(s.o.PIDs)
+		if err != nil {
+			return err
+		}
+		figures.add("node_mib_cold", mebibytes(cold))
+	}
+	err := s.each(ctx, "warming up", dialling, func(ctx context.Context, i int) error {
+		_, err := s.enter(ctx, new(net.Dialer), i)
+		return err
+	})
+	s.end()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.counts) > 0 {
+		return fmt.Errorf("good clients are not let in: %v", s.counts)
+	}
+	return nil
 }
 
 // welcome connects the good users and seals their messages.

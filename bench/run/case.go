@@ -86,7 +86,7 @@ func (c *cli) allCases() []benchCase {
 // abuses are the cases of docs/performance.md, "Under abuse".
 func (c *cli) abuses() []benchCase {
 	figures := []string{
-		"node_mib_before", "node_mib_before_collected", "node_mib_above_idle", "node_mib_after", "node_mib_after_collected",
+		"node_mib_cold", "node_mib_before", "node_mib_before_collected", "node_mib_above_idle", "node_mib_after", "node_mib_after_collected",
 		"good_quiet_p50_ms", "good_quiet_p99_ms", "good_abused_p50_ms", "good_abused_p99_ms",
 	}
 	var cases []benchCase
