@@ -197,6 +197,7 @@ func TestForm(t *testing.T) {
 		}}
 		a, peer := run(t, "a", ca, o), newRaw(t, cb)
 		peer.send(t, request(1, 1, nil), request(2, 1, nil))
+		synctest.Wait() // both are read, in the first form
 		(<-requests).Reply(nil)
 		a.SetForm(tipt.Form{Revision: tipt.RevisionDraft, Version: "1.2.3"})
 		(<-requests).Reply(nil)
