@@ -50,7 +50,7 @@ func TestBrokenNodes(t *testing.T) {
 				n = tipttest.Start(t, d.own)
 				o = options(n)
 				o.operate = operate(n)
-				o.Slow, o.silence = true, time.Second
+				o.Slow, o.Quota, o.silence = true, quota, time.Second
 			}
 			address, stop := proxy(t, n, d)
 			defer stop()

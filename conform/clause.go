@@ -57,6 +57,7 @@ const (
 	needsOperator = "needs a node that the operator bars, or a load that a guest must not cause"
 	needsLoad     = "needs a load or a fault that a guest must not cause"
 	needsStop     = "needs the node to stop, which is more than a guest may ask for"
+	faulty        = "says that something in the node is broken, which no guest can bring about from outside"
 	statistics    = "shows only in statistics of times, which a loaded machine falsifies"
 )
 
@@ -127,7 +128,8 @@ func Page() string {
 	}{
 		{"`--peer`, by which the suite plays a second node", func(s scenario) bool { return s.peer }},
 		{"`--admin`, the operator's command", func(s scenario) bool { return s.admin }},
-		{"`--slow`, some minutes", func(s scenario) bool { return s.slow }},
+		{"`--quota`, which says how little the node holds, or `--slow`", func(s scenario) bool { return s.quota }},
+		{"`--slow`, some minutes", func(s scenario) bool { return s.slow && !s.quota }},
 	} {
 		var names []string
 		for _, s := range scenarios() {

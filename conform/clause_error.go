@@ -6,7 +6,8 @@ var errorClauses = []Clause{
 	{"T-6.3", Must, NodeSide, Ours, "A client's `err` may have any `code` of its type, with `msg` and `wait`.", ""},
 	{"T-6.4", Must, NodeSide, Ours, "A client's `err` of a wrong form is a malformed RESPONSE.", ""},
 	{"T-6.5", Must, NodeSide, Ours, "A destination's error is one of CNNodeForwardError.", ""},
-	{"T-6.6", Must, NodeSide, Ours, "OUTBOX_FULL, MAILBOX_FULL and INTERNAL are said when they are so.", needsLoad},
+	{"T-6.6", Must, NodeSide, Ours, "INTERNAL is said of a fault of the node itself.", faulty},
 	{"T-6.7", Must, ClientSide, Ours, "A client takes an unlisted code as a failure of unknown reason.", ""},
 	{"T-6.8", Must, NodeSide, Ours, "A FORWARD or GET_NODE_KEY to a node that this one's operator has barred is NODE_REFUSED, or comes back with that `code`.", needsOperator},
+	{"T-6.9", Must, NodeSide, Ours, "OUTBOX_FULL answers a FORWARD with `wait` false when too much waits to be forwarded already.", ""},
 }

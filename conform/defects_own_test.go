@@ -65,7 +65,7 @@ func TestNodeWithOperator(t *testing.T) {
 		configure func(*node.Config)
 		untested  []string
 	}{
-		"open":   {func(c *node.Config) { c.Silence, c.Anonymous = time.Second, true }, []string{"by invitation", "not closed"}},
+		"open":   {func(c *node.Config) { small(c); c.Silence, c.Anonymous = time.Second, true }, []string{"by invitation", "not closed"}},
 		"invite": {byInvitation, []string{"--slow", "not closed", "no anonymous"}},
 		"closed": {func(c *node.Config) { c.Registration = tipt.RegistrationClosed }, []string{"--slow", "by invitation", "is closed"}},
 	} {
@@ -74,7 +74,9 @@ func TestNodeWithOperator(t *testing.T) {
 			n := tipttest.Start(t, tt.configure)
 			o := options(n)
 			o.operate = operate(n)
-			o.Slow, o.silence = name == "open", time.Second
+			if name == "open" {
+				o.Slow, o.silence, o.Quota = true, time.Second, quota
+			}
 			clean(t, run(t, o), append(tt.untested, "--peer")...)
 		})
 	}

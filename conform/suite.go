@@ -30,6 +30,7 @@ type Options struct {
 	Invites    []string       // for nodes that register by invitation
 	Only       string         // regular expression that a clause's id or scenario's name matches as a whole; empty for all
 	Slow       bool           // also what takes minutes
+	Quota      int            // the most messages that a mailbox of the node, and a user's outbox, hold; 0: not known
 	Revision   Revision       // the form of the packets; empty for the seed's
 	// Peer is NAME=HOST:PORT, where the suite plays a second node: the tested one reaches each of PeerNames(NAME)
 	// at this address, and trusts PeerCA(Authority). Empty: what needs a second node is not tested.
@@ -71,7 +72,7 @@ type suite struct {
 func scenarios() []scenario {
 	return slices.Concat(
 		transportScenarios(), packetScenarios(), exchangeScenarios(), orderScenarios(), nameScenarios(), accountScenarios(),
-		deviceScenarios(), forwardScenarios(), deliverScenarios(), mailboxScenarios(), sealScenarios(), insideScenarios(), peerScenarios(),
+		deviceScenarios(), forwardScenarios(), deliverScenarios(), mailboxScenarios(), quotaScenarios(), sealScenarios(), insideScenarios(), peerScenarios(),
 		operatorScenarios(), slowScenarios(), draftScenarios(), secondScenarios(), vouchScenarios(),
 	)
 }
@@ -210,7 +211,10 @@ func (s *suite) play(ctx context.Context, sc scenario) *T {
 	case sc.admin && !s.operated():
 		t.skipped = "needs the operator's help: give --admin"
 		return t
-	case sc.slow && !s.Slow:
+	case sc.quota && s.Quota < 1 && !s.Slow:
+		t.skipped = "takes minutes: give --slow, or --quota where the node holds little"
+		return t
+	case sc.slow && !sc.quota && !s.Slow:
 		t.skipped = "takes minutes: give --slow"
 		return t
 	case sc.peer && s.peer == nil:

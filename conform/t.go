@@ -32,6 +32,7 @@ type scenario struct {
 	clauses []string
 	run     func(*T)
 	slow    bool // takes minutes
+	quota   bool // … unless the node's quotas are known, and small
 	admin   bool // needs the operator's help
 	peer    bool // needs the second node
 	alone   bool // disturbs the others

@@ -19,7 +19,8 @@ type conformCmd struct {
 	Invite     []string `placeholder:"CODE" sep:"none" help:"An invitation, for a node that registers by invitation. May be given again and again."`
 	Only       string   `placeholder:"PATTERN" help:"Only clauses and scenarios whose name this regular expression matches as a whole."`
 	Slow       bool     `help:"Also what takes minutes."`
-	Revision   string   `enum:"seed,draft" default:"seed" help:"The form of the packets: the protocol as first published, or that of its later drafts (${default})."`
+	Quota      int      `placeholder:"N" help:"The most messages that a mailbox of the node, and a user's outbox, hold: a few hundred, for the suite fills them."`
+	Revision   string   `enum:"seed,draft," default:"" placeholder:"seed|draft" help:"The form of the packets: the protocol as first published, or that of its later drafts. Without it a node is tested in the former, a client in the one that it chooses."`
 	Admin      string   `placeholder:"CMD" help:"Shell command that does what the operator must: it is run with \"maintenance on\", \"maintenance off\", \"invite new\", \"user disable NAME\" or \"user enable NAME\" behind it."`
 	Peer       string   `placeholder:"NAME=HOST:PORT" help:"Play a second node there, under names below NAME. The node must reach them at this address."`
 	PeerCA     string   `name:"peer-ca" placeholder:"FILE" type:"path" help:"Certificate authority of the second node, which the node must trust; the file is made where missing."`
@@ -40,6 +41,12 @@ it prints what tiptd has to be started with for that, and makes the file of --pe
   tipt conform --peer second.example=127.0.0.1:7444 --peer-ca second.pem
   tipt conform --peer second.example=127.0.0.1:7444 --peer-ca second.pem wss://node.example/ws
 
+What happens when a mailbox or an outbox is full is tested at once where --quota says how little they
+hold, and with --slow otherwise, as far as the node's limits on messages let it. The messages in that
+outbox are for a name below .invalid, and stay until the node gives them up.
+  tiptd serve --mailbox-messages 200 --outbox-user-entries 200 ...
+  tipt conform --quota 200 wss://node.example/ws
+
 With --client it plays a node on this machine, now a good one, now one that misbehaves, and starts
 CMD for each scenario anew, with these variables:
   TIPT_URL      the node, as wss://NODE/ws
@@ -52,6 +59,9 @@ CMD is to sign in, to send each line of its standard input to TIPT_TO as a messa
 each message that it gets on a line of standard output, until its standard input ends. "tipt chat"
 is such a command:
   tipt conform --client --run 'tipt chat'
+The node that it plays serves the seed's form of the packets and that of the later drafts, as the
+HANDSHAKE of each connection chooses. The form of the first connection is the one tested, and named
+in the report; with --revision a client that speaks the other cannot be used.
 
 Exit status:
   0  nothing that was tested failed
@@ -66,7 +76,9 @@ func (c *conformCmd) Run(ctx context.Context, i *invocation) error {
 	switch {
 	case c.Client && c.URL == "" && c.Command != "":
 		who = "client"
-		report, err = conform.RunClient(ctx, conform.ClientOptions{Command: c.Command, Only: c.Only, Slow: c.Slow})
+		report, err = conform.RunClient(ctx, conform.ClientOptions{
+			Command: c.Command, Only: c.Only, Slow: c.Slow, Revision: conform.Revision(c.Revision),
+		})
 	case !c.Client && c.URL != "" && c.Command == "":
 		report, err = c.runNode(ctx, i)
 	case !c.Client && c.URL == "" && c.PeerCA != "":
@@ -109,7 +121,7 @@ func (c *conformCmd) preparePeer(i *invocation) error {
 func (c *conformCmd) runNode(ctx context.Context, i *invocation) (*conform.Report, error) {
 	options := conform.Options{
 		URL: c.URL, Connect: i.flags.Connect, UserPrefix: c.UserPrefix, Invites: c.Invite, Only: c.Only, Slow: c.Slow, Admin: c.Admin,
-		Revision: conform.Revision(c.Revision), Peer: c.Peer, Authority: c.PeerCA,
+		Quota: c.Quota, Revision: conform.Revision(c.Revision), Peer: c.Peer, Authority: c.PeerCA,
 	}
 	if i.flags.CA != "" {
 		pem, err := os.ReadFile(i.flags.CA)
