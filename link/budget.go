@@ -99,9 +99,14 @@ func (b *Budget) awaitLocked(l *Link, n int64) bool {
 }
 
 // roomLocked reports whether a call of n bytes may be queued. One may always
-// when nothing else is held, or one larger than the budget would wait for ever.
+// when nothing else is held, or one larger than the budget would wait for ever. What is small may
+// go further, so that it does not wait for peers which do not read.
 func (b *Budget) roomLocked(n int64) bool {
-	return b.used+n <= b.limit/4*3 || b.used == 0
+	limit := b.limit / 4 * 3
+	if n <= smallSize {
+		limit += b.limit / 8
+	}
+	return b.used+n <= limit || b.used == 0
 }
 
 // release gives n bytes back and lets the links that wait try again, in turn. The
@@ -112,9 +117,10 @@ func (b *Budget) release(n int64) {
 	}
 	b.mu.Lock()
 	b.used -= n
+	var told int64 // bytes of links that try again and may take them only later
 	for len(b.waiting) > 0 {
 		c := b.waiting[0]
-		if c.link != nil && !b.roomLocked(c.size) {
+		if c.link != nil && !b.roomLocked(told+c.size) {
 			break
 		}
 		b.waiting[0] = nil
@@ -126,9 +132,11 @@ func (b *Budget) release(n int64) {
 		}
 		l := c.link
 		l.claim = nil
+		before := b.used
 		b.mu.Unlock()
 		l.retry()
 		b.mu.Lock()
+		told += max(c.size-max(b.used-before, 0), 0)
 	}
 	b.mu.Unlock()
 }

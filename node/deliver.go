@@ -21,6 +21,8 @@ const (
 	maxDeliverBytes = 4 << 20
 	// maxDeliverRead is how many bytes of messages are read at once.
 	maxDeliverRead = 512 << 10
+	// maxReading is how many connections read their mailboxes at once.
+	maxReading = 16
 	// readPause is how long a connection waits when a mailbox cannot be read.
 	readPause = time.Minute
 )
@@ -121,6 +123,11 @@ func (d *delivery) step() bool {
 	}
 	d.mu.Unlock()
 
+	// What is read takes memory until it is queued or read again later: of all connections that were
+	// told of room at once only some do so.
+	n := d.session.node
+	n.reading <- struct{}{}
+	defer func() { <-n.reading }()
 	messages, err := d.reader.Next(d.session.ctx, room, maxDeliverRead)
 	if err != nil {
 		if d.session.ctx.Err() == nil {
@@ -133,15 +140,19 @@ func (d *delivery) step() bool {
 		return false
 	}
 	for i, m := range messages {
-		if err := d.send(m); err != nil {
-			// Only the end of the connection does this; the next one begins
-			// at the device's place.
-			d.session.log.Debug("deliver", "unsent", len(messages)-i, "cause", err)
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			d.running = false
-			return false
+		if d.send(m) {
+			continue
 		}
+		// A client that does not read, or a node that has too much to send, costs no memory: what is
+		// unsent is read again.
+		for _, unsent := range messages[i:] {
+			d.reader.Rewind(unsent.Seq)
+		}
+		d.mu.Lock()
+		d.running = false
+		d.mu.Unlock()
+		d.session.link.Room(d.kick)
+		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -152,8 +163,8 @@ func (d *delivery) step() bool {
 	return true
 }
 
-// send queues one message on the link, waiting for room there.
-func (d *delivery) send(m store.Message) error {
+// send queues one message on the link, or reports false when there is no room now.
+func (d *delivery) send(m store.Message) bool {
 	code, body := tipt.RequestReturn, m.Body
 	if m.Kind == store.KindDeliver {
 		code = tipt.RequestDeliver
@@ -166,13 +177,19 @@ func (d *delivery) send(m store.Message) error {
 	d.bytes += len(body)
 	d.last = max(d.last, seq)
 	d.mu.Unlock()
-	return d.session.link.Go(d.session.ctx, uint8(code), body, func(p tipt.Packet, err error) {
+	queued := d.session.link.TryGo(uint8(code), body, func(p tipt.Packet, err error) {
 		if err == nil && p.Body != nil {
 			d.session.close(tipt.CloseProtocol, "a body in the response to DELIVER or RETURN") // section 3.1
 			return
 		}
 		d.answered(seq, err)
 	})
+	if !queued {
+		d.mu.Lock()
+		d.forgetLocked(seq)
+		d.mu.Unlock()
+	}
+	return queued
 }
 
 // answered takes a client's answer to DELIVER or RETURN. It runs on the

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/tipttest"
+	"github.com/tipt/tipt-go/node"
 )
 
 // fillBob has alice send bob count messages.
@@ -48,6 +49,33 @@ func TestWindowOfUnansweredDeliveries(t *testing.T) {
 		bob.Answer(id, nil)
 	}
 	bob.WantQuiet(0)
+}
+
+// What a node has no memory to send is read again, and comes in order.
+func TestDeliverBeyondBudget(t *testing.T) {
+	n := newPair(t, func(c *node.Config) { c.MaxBuffered = 1 << 20 }) // 768 KiB for deliveries
+	signIn(t, n, "bob").Hang()
+	alice := signIn(t, n, "alice")
+	const count, size = 40, 100_000
+	text := func(i int) string { return fmt.Sprintf("%0*d", size, i) }
+	for i := range count {
+		alice.Ask(0, tipt.RequestForward, n.Message(t, "bob", tipt.NewMessageID(), text(i), false))
+		alice.WantReply(0)
+	}
+	bob := signIn(t, n, "bob")
+	var ids []uint8
+	for i := range count {
+		id, d := bob.WantDeliver()
+		if string(d.Message) != text(i) {
+			t.Fatalf("message %.10s… of %d bytes came as number %d", d.Message, len(d.Message), i)
+		}
+		if ids = append(ids, id); len(ids) == 20 { // a client may be slow to answer
+			for _, id := range ids {
+				bob.Answer(id, nil)
+			}
+			ids = nil
+		}
+	}
 }
 
 // The response to DELIVER has no body: one with a map there is malformed, and takes nothing.

@@ -110,6 +110,7 @@ type Node struct {
 	known     recipients
 	tasks     sync.WaitGroup // sessions and what they started
 	opening   chan struct{}  // holds a value for each large message that is being opened
+	reading   chan struct{}  // likewise for each connection that reads its mailbox
 	stats     stats
 	ignored   func(error) // counts an event that the link dropped
 	poller    *ws.Poller  // nil where there is none; static from Run on
@@ -152,6 +153,7 @@ func New(c Config) *Node {
 		log:      c.Logger,
 		budget:   link.NewBudget(c.MaxBuffered),
 		opening:  make(chan struct{}, runtime.GOMAXPROCS(0)),
+		reading:  make(chan struct{}, maxReading),
 		sessions: make(map[*session]struct{}),
 		unsigned: make(map[*session]struct{}),
 	}
