@@ -84,6 +84,13 @@ func TestClientConformance(t *testing.T) {
 			t.Errorf("exit status %d, and %q", status, stderr)
 		}
 	})
+	t.Run("of the other form", func(t *testing.T) {
+		t.Parallel()
+		_, stderr, status := conformClient(t, tipt, "'"+tipt+"' chat", "--revision", "draft")
+		if status != exitUsage || !strings.Contains(stderr, "speaks the seed's form") {
+			t.Errorf("exit status %d, and %q", status, stderr)
+		}
+	})
 	t.Run("broken", func(t *testing.T) {
 		t.Parallel()
 		// One that answers before anybody has seen anything.
