@@ -38,4 +38,5 @@ var exchangeClauses = []Clause{
 	{"T-3.35", Must, NodeSide, Ours, "A node that answers BUSY keeps reading.", needsLoad},
 	{"T-3.36", Must, NodeSide, Ours, "A node that stops announces GOING_AWAY and closes at most 30 s later; requests are answered meanwhile.", needsStop},
 	{"T-3.37", Must, ClientSide, Seed, "A client sends HANDSHAKE before any other request.", ""},
+	{"T-3.38", Must, ClientSide, Seed, "A client sends REGISTER and SIGN_IN only as long as it has not signed in, and all but these, HANDSHAKE and GET_INFO only when it has, or behind its SIGN_IN.", ""},
 }

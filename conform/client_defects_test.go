@@ -187,6 +187,21 @@ var clientExchangeDefects = []clientDefect{
 		}
 		return []raw{f.with("id", 99).with("reqt", reqGetInfo).without("body").pack(), f.pack()}
 	}).ignoring(99),
+	asks("T-3.38", everyClient, "asks before SIGN_IN", func(_ *bent, f fields) []raw {
+		if !isAsking(f, reqHandshake) {
+			return nil
+		}
+		return []raw{f.pack(), f.with("id", 99).with("reqt", reqListDevices).without("body").pack()}
+	}).ignoring(99),
+	asks("T-3.38", everyClient, "signs in twice", func(b *bent, f fields) []raw {
+		if isAsking(f, reqSignIn) {
+			b.note = string(f.with("id", 99).pack())
+		}
+		if !isAsking(f, reqForward) {
+			return nil
+		}
+		return []raw{raw(b.note), f.pack()}
+	}).ignoring(99),
 	asks("T-3.70", everyClient, "answers twice", func(_ *bent, f fields) []raw {
 		if number(f, "pakt") != pktResponse {
 			return nil

@@ -22,6 +22,7 @@ type guest struct {
 	// Guarded by conn's mu.
 	fixed   bool // the form, by HANDSHAKE
 	greeted bool
+	enters  bool           // has sent a SIGN_IN that has not failed
 	in      bool           // signed in
 	signIn  *value         // body of SIGN_IN
 	left    bool           // the client's close frame has been answered
@@ -110,6 +111,12 @@ func (g *guest) weigh(p *packet, drafts bool) (found []fault, serve bool) {
 			return append(found, fault{"T-3.74", fmt.Sprintf("a REQUEST with id %d, which is in flight", p.id)}), false
 		}
 		g.theirs[p.id] = true
+	}
+	switch before := p.reqt == reqRegister || p.reqt == reqSignIn; {
+	case before && g.in, p.reqt >= reqForward && !g.enters:
+		found = append(found, fault{"T-3.38", fmt.Sprintf("%s, signed in: %t", guestName(p), g.in)})
+	case p.pakt == pktRequest && p.reqt == reqSignIn:
+		g.enters = true
 	}
 	if drafts {
 		if faults := draftFaults(p); len(faults) > 0 {
@@ -301,6 +308,9 @@ func (g *guest) admit(p *packet) {
 	}
 	st.mu.Unlock()
 	if !good {
+		g.mu.Lock()
+		g.enters = false
+		g.mu.Unlock()
 		g.answer(p, errCredentials)
 		return
 	}
