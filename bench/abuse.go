@@ -82,6 +82,7 @@ type siege struct {
 	accounts []Account // of the clients, where they need any
 	good     []Account // users who do nothing bad
 	key      *seal.Certificate
+	began    time.Time // of the abuse; those who abuse may set it anew when they have come
 
 	mu     sync.Mutex // guards the following fields
 	conns  []*bare.Conn
@@ -163,12 +164,12 @@ func Abused(ctx context.Context, o Options, a Abuse) (*Report, error) {
 	if err := sleep(ctx, linger); err != nil {
 		return nil, err
 	}
-	abused := time.Since(f.began)
+	s.began = time.Now()
 	m.start()
 	defer m.stop()
 	err = by.run(s, ctx)
 	s.end()
-	ended := time.Since(f.began)
+	abused, ended := s.began.Sub(f.began), time.Since(f.began)
 	stop()
 	if err != nil {
 		return nil, err

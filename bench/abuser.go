@@ -379,19 +379,30 @@ func (s *siege) countAll(counts map[string]int) {
 // guess has the clients sign in with wrong passwords, again and again without a wait: half as good
 // users and half as nobody, each client from a network of its own where the node is on loopback.
 func (s *siege) guess(ctx context.Context) error {
-	began := time.Now()
-	return s.each(ctx, "guessing", s.abuse.Clients, func(ctx context.Context, i int) error {
+	clients := make([]*bare.Conn, s.abuse.Clients)
+	if err := s.each(ctx, "connecting", dialling, func(ctx context.Context, i int) (err error) {
 		dialer := new(net.Dialer)
 		if host, _, err := net.SplitHostPort(s.target.address); err == nil && net.ParseIP(host).IsLoopback() && net.ParseIP(host).To4() != nil {
 			dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, byte(1+i>>8), byte(i), 1)}
 		}
-		c, err := s.enter(ctx, dialer, i)
-		if err != nil {
-			return err
+		clients[i], err = s.enter(ctx, dialer, i)
+		return err
+	}); err != nil {
+		return err
+	}
+	// To connect takes the node longer than to be asked, and is no part of this.
+	if err := sleep(ctx, linger); err != nil {
+		return err
+	}
+	s.began = time.Now()
+	return s.each(ctx, "guessing", s.abuse.Clients, func(ctx context.Context, i int) error {
+		c := clients[i]
+		if c == nil {
+			return nil
 		}
 		counts := make(map[string]int)
 		defer s.countAll(counts)
-		for n := 0; time.Since(began) < s.abuse.Hold && ctx.Err() == nil; n++ {
+		for n := 0; time.Since(s.began) < s.abuse.Hold && ctx.Err() == nil; n++ {
 			r := tipt.SignInRequest{User: rand.Text(), Device: "guess", Password: rand.Text()}
 			if n%2 == 0 {
 				r.User = s.good[i%len(s.good)].User
