@@ -18,7 +18,10 @@ const (
 	// memoryAbove is what the process may take, besides MaxBuffered, above what it has while little is
 	// buffered. Go would let the heap grow to twice of what is in use, and thus the
 	// buffers to twice their budget; near a limit it collects more often instead.
-	memoryAbove = 64 << 20
+	memoryAbove = 48 << 20
+	// memoryGrowth is by how much what it has counts as more at each look, so that
+	// those who come to fill the buffers do not raise the limit first.
+	memoryGrowth = 1 << 20
 	// memoryPause lies between two times that memory is given back: each costs two collections.
 	memoryPause = 20 * time.Second
 	// memoryKept is the part of what was left last that more of it, or less in use, is not worth them.
@@ -33,6 +36,7 @@ const (
 func (n *Node) keepSmall(ctx context.Context) error {
 	limited := debug.SetMemoryLimit(-1) == math.MaxInt64 // not the operator's, with GOMEMLIMIT
 	var freed time.Time
+	var base int64       // resident bytes while little is buffered
 	var left, load int64 // bytes that there were then, and of those what was in use
 	look := time.NewTicker(memoryLook)
 	defer look.Stop()
@@ -43,10 +47,16 @@ func (n *Node) keepSmall(ctx context.Context) error {
 			return nil
 		case now = <-look.C:
 		}
-		if limited && n.budget.Used() < n.config.MaxBuffered/64 {
-			debug.SetMemoryLimit(mapped() + n.config.MaxBuffered + memoryAbove)
-		}
 		held := max(resident(), mapped())
+		if n.budget.Used() < n.config.MaxBuffered/64 {
+			if base += memoryGrowth; base > held || base == memoryGrowth {
+				base = held
+			}
+		}
+		if limited && base > 0 {
+			// What the process has besides, mostly SQLite's, is for Go not to take.
+			debug.SetMemoryLimit(base + n.config.MaxBuffered + memoryAbove - (held - mapped()))
+		}
 		inUse := n.budget.Used() + int64(n.connections())*connectionMemory
 		if max(held-left, load-inUse) <= left/memoryKept || now.Sub(freed) < memoryPause {
 			continue
