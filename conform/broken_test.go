@@ -49,7 +49,7 @@ func TestBrokenNodes(t *testing.T) {
 			case d.own != nil:
 				n = tipttest.Start(t, d.own)
 				o = options(n)
-				o.operate = operate(n)
+				o.operate = operate(t, n, d.own)
 				o.Slow, o.Quota, o.silence = true, quota, time.Second
 			}
 			address, stop := proxy(t, n, d)

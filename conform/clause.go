@@ -56,7 +56,7 @@ const (
 	needsNames    = "needs names that resolve as the suite wishes"
 	needsOperator = "needs a node that the operator bars, or a load that a guest must not cause"
 	needsLoad     = "needs a load or a fault that a guest must not cause"
-	needsStop     = "needs the node to stop, which is more than a guest may ask for"
+	needsWork     = "needs a request that takes the node longer than its stop: an idle one closes at once"
 	faulty        = "says that something in the node is broken, which no guest can bring about from outside"
 	statistics    = "shows only in statistics of times, which a loaded machine falsifies"
 )

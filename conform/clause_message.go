@@ -40,7 +40,7 @@ var messageClauses = []Clause{
 	{"T-4.95", Must, NodeSide, Ours, "RETURN has a `mid`, the `ref`, `node` and `time`, and either `resp`, the refusal in at most 4,096 bytes, or `code`.", ""},
 	{"T-4.96", Must, NodeSide, Ours, "A refusal over 4,096 bytes is returned as `code` NODE_REFUSED.", ""},
 	{"T-4.97", Must, NodeSide, Ours, "A RETURN reaches every device of the sender, and is answered like DELIVER; repeated, it has the same `mid`.", ""},
-	{"T-4.98", Must, NodeSide, Ours, "GOING_AWAY has `wait`, in seconds.", needsStop},
+	{"T-4.98", Must, NodeSide, Ours, "GOING_AWAY has `wait`, in seconds.", ""},
 	{"T-4.100", Must, NodeSide, Ours, "RETURN's `node` is the mapped name, in whatever form the FORWARD had it.", ""},
 	{"T-4.101", Must, NodeSide, Ours, "When an account is deleted its mailbox and its devices are gone.", inside},
 	{"T-4.102", Must, NodeSide, Ours, "A full mailbox first drops the oldest messages that at least one device has taken, and no others.", ""},

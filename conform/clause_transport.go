@@ -31,7 +31,7 @@ var transportClauses = []Clause{
 	{"T-1.28", Must, NodeSide, Ours, "A client from which nothing comes within 30 s of that PING is dropped.", ""},
 	{"T-1.29", Must, NodeSide, Ours, "An offer of compression is ignored.", ""},
 	{"T-1.30", Must, NodeSide, Ours, "An offer of subprotocols is ignored.", ""},
-	{"T-1.31", Must, NodeSide, Ours, "A node that stops or restarts closes with 1001.", needsStop},
+	{"T-1.31", Must, NodeSide, Ours, "A node that stops or restarts closes with 1001.", ""},
 	{"T-1.32", Must, NodeSide, Ours, "A node that goes into maintenance closes with 1012.", ""},
 	{"T-1.33", Must, NodeSide, Ours, "An internal error closes with 1011, overload with 1013.", needsLoad},
 	{"T-1.34", Must, NodeSide, Ours, "After its close frame a node discards input, so that the frame is not lost to a reset.", ""},

@@ -17,8 +17,9 @@ import (
 	"github.com/tipt/tipt-go/node"
 )
 
-// operate is the operator's command of a node in this process.
-func operate(n *tipttest.Node) func(context.Context, ...string) (string, error) {
+// operate is the operator's command of a node in this process, with the configuration that it is started
+// with again.
+func operate(t *testing.T, n *tipttest.Node, configure func(*node.Config)) func(context.Context, ...string) (string, error) {
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -28,6 +29,9 @@ func operate(n *tipttest.Node) func(context.Context, ...string) (string, error) 
 	return func(ctx context.Context, args ...string) (string, error) {
 		path, body := "", any(nil)
 		switch args[0] {
+		case "restart":
+			n.Restart(t, configure)
+			return "", nil
 		case "maintenance":
 			path, body = "maintenance", node.AdminMaintenance{On: args[1] == "on"}
 		case "invite":
@@ -73,7 +77,7 @@ func TestNodeWithOperator(t *testing.T) {
 			t.Parallel()
 			n := tipttest.Start(t, tt.configure)
 			o := options(n)
-			o.operate = operate(n)
+			o.operate = operate(t, n, tt.configure)
 			if name == "open" {
 				o.Slow, o.silence, o.Quota = true, time.Second, quota
 			}
@@ -109,6 +113,16 @@ func once() defect {
 	})
 }
 
+// stopping is a node whose GOING_AWAY is changed.
+func stopping(clause, name string, change func(fields) any) defect {
+	return defect{clause: clause, name: name, own: asUsual, say: func(_ *bent, f fields, _ int) any {
+		if number(f, "pakt") != pktEvent {
+			return nil
+		}
+		return change(f)
+	}}
+}
+
 // ownDefects are nodes that are broken in what needs a configuration or an operator, or waits.
 var ownDefects = []defect{
 	{clause: "T-1.8", name: "does not say when to come again", own: asUsual, head: func(h http.Header) { h.Del("Retry-After") }},
@@ -118,6 +132,9 @@ var ownDefects = []defect{
 		}
 	}).of(asUsual),
 	closes("T-1.32", 1012, 1001).of(asUsual),
+	closes("T-1.31", 1001, 1012).of(asUsual),
+	stopping("T-3.36", "stops without a word", func(fields) any { return []raw{} }),
+	stopping("T-4.98", "does not say how long to wait", func(f fields) any { return f.with("body", fields{}) }),
 	swap("T-4.33", reqSignIn, errDisabled, errCredentials).of(asUsual),
 	closes("T-4.34", 4002, 4001).of(asUsual),
 	{clause: "T-1.27", name: "says nothing", own: silent, down: func(_ *bent, f frame) []frame {

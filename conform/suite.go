@@ -43,7 +43,7 @@ type Options struct {
 	silence  time.Duration
 	// Patience is how long a node may take for what it has to do at once; 0 is 15 s.
 	Patience time.Duration
-	Admin    string // shell command that is run with "maintenance on", "maintenance off", "invite new", "user disable NAME"
+	Admin    string // shell command that is run with "maintenance on", "maintenance off", "invite new", "user disable NAME", "restart"
 }
 
 // A suite is one run.

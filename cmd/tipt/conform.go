@@ -21,7 +21,7 @@ type conformCmd struct {
 	Slow       bool     `help:"Also what takes minutes."`
 	Quota      int      `placeholder:"N" help:"The most messages that a mailbox of the node, and a user's outbox, hold: a few hundred, for the suite fills them."`
 	Revision   string   `enum:"seed,draft," default:"" placeholder:"seed|draft" help:"The form of the packets: the protocol as first published, or that of its later drafts. Without it a node is tested in the former, a client in the one that it chooses."`
-	Admin      string   `placeholder:"CMD" help:"Shell command that does what the operator must: it is run with \"maintenance on\", \"maintenance off\", \"invite new\", \"user disable NAME\" or \"user enable NAME\" behind it."`
+	Admin      string   `placeholder:"CMD" help:"Shell command that does what the operator must: it is run with \"maintenance on\", \"maintenance off\", \"invite new\", \"user disable NAME\", \"user enable NAME\" or \"restart\" behind it."`
 	Peer       string   `placeholder:"NAME=HOST:PORT" help:"Play a second node there, under names below NAME. The node must reach them at this address."`
 	PeerCA     string   `name:"peer-ca" placeholder:"FILE" type:"path" help:"Certificate authority of the second node, which the node must trust; the file is made where missing."`
 	Format     string   `enum:"text,json,junit" default:"text" help:"Form of the report: text, json or junit (${default})."`
@@ -34,7 +34,8 @@ clauses are in docs/conformance.md.
 
 Example, with a node of tiptd on this machine:
   tipt conform wss://node.example/ws --ca ca.pem --connect 127.0.0.1:7443 \
-      --admin 'f() { tiptd "$@" --data /var/lib/tipt; }; f'
+      --admin 'f() { case $1 in restart) systemctl restart tiptd;; *) tiptd "$@" --data /var/lib/tipt;; esac; }; f'
+What the command does not know may fail, and is reported as not tested.
 
 What concerns a second node is tested with --peer, where it plays that node itself. Without a URL
 it prints what tiptd has to be started with for that, and makes the file of --peer-ca:
