@@ -25,6 +25,7 @@ const clockSkew = 5 * time.Minute
 type Certificate struct {
 	raw         []byte
 	fingerprint string
+	changed     time.Time // date of its newest key or self-signature
 
 	mu     sync.Mutex      // guards the following, which notes the signatures it has verified
 	entity *openpgp.Entity //
@@ -51,8 +52,35 @@ func ParseCertificate(b []byte) (*Certificate, error) {
 	return &Certificate{
 		raw:         slices.Clone(b),
 		fingerprint: hex.EncodeToString(entity.PrimaryKey.Fingerprint),
+		changed:     changed(entity),
 		entity:      entity,
 	}, nil
+}
+
+// changed returns the date of the newest key or self-signature.
+func changed(e *openpgp.Entity) time.Time {
+	newest := e.PrimaryKey.CreationTime
+	note := func(signatures []*packet.VerifiableSignature) {
+		for _, s := range signatures {
+			newest = later(newest, s.Packet.CreationTime)
+		}
+	}
+	note(e.DirectSignatures)
+	for _, id := range e.Identities {
+		note(id.SelfCertifications)
+	}
+	for _, subkey := range e.Subkeys {
+		newest = later(newest, subkey.PublicKey.CreationTime)
+		note(subkey.Bindings)
+	}
+	return newest
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // Fingerprint returns the fingerprint of the primary key in lower-case hex. It

@@ -17,6 +17,11 @@ import (
 // asked for. It may have one after a rotation that we have not seen.
 var ErrNoSigningKey = errors.New("seal: the certificate has no such subkey")
 
+// maxAhead is how far a certificate that was just made or changed may be ahead of a verifier's clock,
+// beyond clockSkew. Section 5.4 compares two clocks of this moment, and what it refuses is refused for
+// good; the certificate was dated by a third one, which may have been right.
+const maxAhead = time.Hour
+
 // A signingKey is a signing subkey's secret half.
 type signingKey struct {
 	id  string // fingerprint, lower-case hex
@@ -34,12 +39,15 @@ func (k *NodeKey) SigningKeyID() string { return k.signing.id }
 // SigningKey returns the key with which a signature by the subkey keyID, a
 // fingerprint in lower-case hex, is verified (section 5.4). The subkey must be
 // valid at now, cross-certified, and for signing alone. ErrNoSigningKey means that the certificate
-// has no such subkey; other errors say what is wrong with it.
+// has no such subkey; other errors say what is wrong with it. A certificate that is from the future
+// by an hour or less is judged by its own date: who can sign can date a signature anyhow.
 func (c *Certificate) SigningKey(keyID string, now time.Time) (ed25519.PublicKey, error) {
 	if keyID == c.fingerprint {
 		return nil, errors.New("seal: the primary key certifies and does not sign")
 	}
-	now = now.Add(clockSkew)
+	if now = now.Add(clockSkew); c.changed.Before(now.Add(maxAhead)) {
+		now = later(now, c.changed)
+	}
 	if err := checkVerifiable(c.entity.PrimaryKey); err != nil {
 		return nil, err
 	}

@@ -40,8 +40,12 @@ func TestSign(t *testing.T) {
 	if _, err := cert.SigningKey(cert.Fingerprint(), now); err == nil || errors.Is(err, ErrNoSigningKey) {
 		t.Errorf("the primary key: %v", err)
 	}
-	if _, err := cert.SigningKey(id, now.Add(-time.Hour)); err == nil {
-		t.Error("a subkey was taken before it was made")
+	before := now.Add(-maxAhead - clockSkew)
+	if _, err := cert.SigningKey(id, before.Add(time.Second)); err != nil {
+		t.Errorf("by a clock that is behind: %v", err)
+	}
+	if _, err := cert.SigningKey(id, before); err == nil {
+		t.Error("a subkey was taken long before it was made")
 	}
 	for _, subkey := range cert.entity.Subkeys {
 		other := hex.EncodeToString(subkey.PublicKey.Fingerprint)
