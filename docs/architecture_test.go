@@ -38,7 +38,7 @@ var mayImport = map[string][]string{
 	"internal/tap":        {".", "internal/msgpack"},
 	"internal/tipttest":   {".", "internal/ws", "link", "seal", "store/sqlite", "account", "node", "internal/devca"},
 	"internal/letters":    {".", "internal/ws", "link", "seal"},
-	"cmd/tiptd":           {".", "internal/fault", "seal", "store", "store/sqlite", "peer", "node", "client", "internal/limit", "internal/tap", "internal/devca"},
+	"cmd/tiptd":           {".", "internal/fault", "seal", "store", "store/sqlite", "peer", "mailbox", "node", "client", "internal/limit", "internal/tap", "internal/devca"},
 	"cmd/tipt":            {".", "client", "conform", "bench", "internal/tap", "internal/devca", "internal/ws", "link", "seal"}, // the last three for doctor, which walks the way itself
 	"bench":               {".", "seal", "bench/internal/bare"},
 	"bench/floor":         {".", "seal", "bench/internal/bare"},
