@@ -6,7 +6,7 @@ import "sync"
 // being worked on and packets not yet sent. Requests over it are answered BUSY. What is larger
 // than 4 KiB leaves an eighth of it to what is small: whoever sends a node much that
 // never ends does not keep others from it. Calls
-// wait already when they would take what is held past half of it, so that
+// wait already when they would take what is held past three eighths of it, so that
 // peers which do not read cannot keep the node from hearing requests.
 type Budget struct {
 	limit int64
@@ -102,7 +102,7 @@ func (b *Budget) awaitLocked(l *Link, n int64) bool {
 // when nothing else is held, or one larger than the budget would wait for ever. What is small may
 // go further, so that it does not wait for peers which do not read.
 func (b *Budget) roomLocked(n int64) bool {
-	limit := b.limit / 2
+	limit := b.limit / 8 * 3
 	if n <= smallSize {
 		limit += b.limit / 8
 	}

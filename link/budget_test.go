@@ -221,7 +221,7 @@ func (c slowConn) Next() (io.Reader, error) {
 // back lets them go.
 func TestBudgetDelaysCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		budget := link.NewBudget(3 * mib)
+		budget := link.NewBudget(4 * mib)
 		a, peerA := budgeted(t, "a", budget, nil)
 		b, peerB := budgeted(t, "b", budget, nil)
 		c, peerC := budgeted(t, "c", budget, nil)
@@ -291,7 +291,7 @@ func TestBudgetOfWriting(t *testing.T) {
 // called any more, and does not keep the others waiting.
 func TestBudgetOfEndedLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		budget := link.NewBudget(3 * mib) // calls may have 1.5 MiB of it
+		budget := link.NewBudget(4 * mib) // calls may have 1.5 MiB of it
 		a, _ := budgeted(t, "a", budget, nil)
 		also, peer := budgeted(t, "also", budget, nil)
 		b, _ := budgeted(t, "b", budget, nil)

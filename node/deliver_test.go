@@ -53,7 +53,7 @@ func TestWindowOfUnansweredDeliveries(t *testing.T) {
 
 // What a node has no memory to send is read again, and comes in order.
 func TestDeliverBeyondBudget(t *testing.T) {
-	n := newPair(t, func(c *node.Config) { c.MaxBuffered = 1 << 20 }) // 512 KiB for deliveries
+	n := newPair(t, func(c *node.Config) { c.MaxBuffered = 1 << 20 }) // 384 KiB for deliveries
 	signIn(t, n, "bob").Hang()
 	alice := signIn(t, n, "alice")
 	const count, size = 40, 100_000

@@ -15,10 +15,6 @@ import (
 const (
 	// memoryLook is how often the memory is looked at.
 	memoryLook = time.Second
-	// memoryAbove is what the process may take, besides MaxBuffered, above what it has while little is
-	// buffered. Go would let the heap grow to twice of what is in use, and thus the
-	// buffers to twice their budget; near a limit it collects more often instead.
-	memoryAbove = 48 << 20
 	// memoryGrowth is by how much what it has counts as more at each look, so that
 	// those who come to fill the buffers do not raise the limit first.
 	memoryGrowth = 1 << 20
@@ -54,8 +50,10 @@ func (n *Node) keepSmall(ctx context.Context) error {
 			}
 		}
 		if limited && base > 0 {
-			// What the process has besides, mostly SQLite's, is for Go not to take.
-			debug.SetMemoryLimit(base + n.config.MaxBuffered + memoryAbove - (held - mapped()))
+			// Go would let the heap grow to twice of what is in use, and thus the buffers to twice
+			// their budget; near a limit it collects more often instead. What the process has besides,
+			// mostly SQLite's, is for Go not to take.
+			debug.SetMemoryLimit(base + n.config.MaxBuffered - (held - mapped()))
 		}
 		inUse := n.budget.Used() + int64(n.connections())*connectionMemory
 		if max(held-left, load-inUse) <= left/memoryKept || now.Sub(freed) < memoryPause {
