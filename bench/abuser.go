@@ -219,7 +219,7 @@ func (s *siege) dripOne(ctx context.Context, connecting chan struct{}, i int, me
 		return err
 	}
 	d := &dripping{Conn: tcp, ctx: ctx}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = d.Close() })()
 	slow := func() { fast(); d.slow.Store(true) }
 	stage := i % 5
@@ -252,7 +252,7 @@ func (s *siege) dripOne(ctx context.Context, connecting chan struct{}, i int, me
 	reading.Go(func() {
 		_, err := c.Next()
 		why <- err
-		d.Close()
+		_ = d.Close() // so that writing ends, too
 	})
 	if stage == 4 {
 		if err := c.Write(message[:dripStart]); err != nil {
@@ -262,7 +262,7 @@ func (s *siege) dripOne(ctx context.Context, connecting chan struct{}, i int, me
 	}
 	slow()
 	werr := c.Write(message)
-	d.Close()
+	_ = d.Close() // so that reading ends, too
 	return cmp.Or(<-why, werr)
 }
 
