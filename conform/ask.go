@@ -175,7 +175,7 @@ func (c *conn) open() bool {
 func (c *conn) alive(what string) bool {
 	id := c.ask(reqGetInfo, nil)
 	p := c.find(func(p *packet) bool { return p.pakt == pktResponse && p.id == id })
-	if p == nil {
+	if p == nil || !c.open() { // it may answer after its close frame
 		c.t.wrong(c, "the connection to go on after "+what, c.state())
 		return false
 	}

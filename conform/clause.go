@@ -139,7 +139,8 @@ func Page() string {
 		}
 		fmt.Fprintf(&page, "- %s: `%s`\n", help.flag, strings.Join(names, "` `"))
 	}
-	page.WriteString("\n`--revision draft` runs all of it in the form of the later drafts (section 9).\n")
+	page.WriteString("\n`--revision draft` runs all of it in the form of the later drafts (section 9).\n" +
+		"Without it a client is tested in the form that it chooses.\n")
 	section := ""
 	for _, c := range clauses {
 		if s := c.section(); s != section {
