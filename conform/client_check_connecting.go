@@ -122,7 +122,7 @@ func clientRetryAfter(st *stage) {
 func clientGoingAway(st *stage) {
 	g := st.connected()
 	var jitter []float64
-	for _, wait := range []time.Duration{3 * time.Second, time.Second, time.Second} {
+	for _, wait := range []time.Duration{3 * time.Second, time.Second, time.Second, time.Second, time.Second} {
 		n := st.called()
 		g.tell(evtGoingAway, fields{"wait", int(wait.Seconds())})
 		told := time.Now()
@@ -138,7 +138,8 @@ func clientGoingAway(st *stage) {
 	}
 	st.on("T-4.99")
 	spread := slices.Max(jitter) - slices.Min(jitter)
-	st.check(g.conn, spread > 0.02, "a random part beside GOING_AWAY's `wait`", fmt.Sprintf("%.3f s of difference over %d times", spread, len(jitter)))
+	// A busy machine makes differences of its own, of less than this.
+	st.check(g.conn, spread > 0.1, "a random part beside GOING_AWAY's `wait`", fmt.Sprintf("%.3f s of difference over %d times", spread, len(jitter)))
 }
 
 // givenUp closes with a code at each FORWARD of a message.
