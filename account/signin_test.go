@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -372,7 +373,7 @@ func TestRefusedEntry(t *testing.T) {
 	req := byPassword("alice", "phone", "correct horse")
 	req.Receive = false // gets a token only where the device has none
 	busy := &tipt.Error{Code: tipt.ErrBusy}
-	if _, err := n.SignIn(t.Context(), req, home, func(account.SignedIn) ([]string, error) { return nil, busy }); err != busy {
+	if _, err := n.SignIn(t.Context(), req, home, func(account.SignedIn) ([]string, error) { return nil, busy }); !errors.Is(err, tipt.ErrBusy) {
 		t.Errorf("got error %v", err)
 	}
 	if devices, err := n.Devices(t.Context(), id); err != nil || len(devices) > 0 {
