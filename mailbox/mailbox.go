@@ -37,7 +37,7 @@ type Options struct {
 	// is called while the store commits and must not block. If nil, none is.
 	Online func(user store.UserID, device string) bool
 	// MaxRecent bounds the bytes of messages that are kept in memory for readers that are
-	// about to read them, of all mailboxes together. If zero, 64 MiB.
+	// about to read them, of all mailboxes together. If zero, 16 MiB.
 	MaxRecent int64
 	// Logger gets the log. If nil, [slog.Default].
 	Logger *slog.Logger
@@ -75,7 +75,7 @@ func New(s store.Store, c *store.Committer, o Options) *Mailboxes {
 		o.Online = func(store.UserID, string) bool { return false }
 	}
 	if o.MaxRecent == 0 {
-		o.MaxRecent = 64 << 20
+		o.MaxRecent = 16 << 20
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
