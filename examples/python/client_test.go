@@ -100,20 +100,28 @@ func TestReturn(t *testing.T) {
 	}
 }
 
-// A chat sends what it reads to the end. The suite of package conform tests what else it does.
+// A chat sends what it reads to the end, with the password in a variable or before it. The suite
+// of package conform tests what else it does.
 func TestChat(t *testing.T) {
 	s := newScript(t)
 	s.want(t, "registered "+ada+"\n", "register", ada)
 	s.want(t, "registered "+bob+"\n", "register", bob)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, python, "tipt_chat.py", ada, bob, "--ca", s.ca, "--connect", s.node.Addr)
-	cmd.Env = tipttest.Env("TIPT_PASS=" + password)
-	cmd.Stdin = strings.NewReader("hello\nand again\n")
-	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
-		t.Fatalf("%v, printed\n%s", err, out)
+	for _, tt := range []struct{ name, env, stdin string }{
+		{"variable", "TIPT_PASS=" + password, "hello\nand again\n"},
+		{"first line", "", password + "\nhello\nand again\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, python, "tipt_chat.py", ada, bob, "--ca", s.ca, "--connect", s.node.Addr)
+			cmd.Env = tipttest.Env(tt.env)
+			cmd.Stdin = strings.NewReader(tt.stdin)
+			if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+				t.Fatalf("%v, printed\n%s", err, out)
+			}
+			s.want(t, ada+": hello\n"+ada+": and again\n", "listen", bob, "--count", "2")
+		})
 	}
-	s.want(t, ada+": hello\n"+ada+": and again\n", "listen", bob, "--count", "2")
 }
 
 func TestRefused(t *testing.T) {

@@ -4,6 +4,7 @@
     tipt_chat.py ME TO      send each line typed to TO, print what arrives
 
 It is tipt_client.py, see there, with a connection that is made again when it is lost.
+The password is asked for or, where standard input is no terminal, is its first line.
 A program that starts it may set variables instead: TIPT_URL (wss://NODE/ws), TIPT_USER,
 TIPT_PASS and TIPT_TO, TIPT_CA for --ca and TIPT_CONNECT for --connect. With these,
 `tipt conform --client --run tipt_chat.py` tests it.
@@ -176,7 +177,10 @@ async def standard_input():
 
 
 async def run(options, password):
-    await Chat(options, password, await standard_input()).run()
+    lines = await standard_input()
+    if password is None:  # from the reader of the lines behind it
+        password = (await lines.readline()).decode().rstrip("\n")
+    await Chat(options, password, lines).run()
 
 
 def main():
@@ -191,8 +195,8 @@ def main():
     parser.add_argument("--connect", metavar="HOST:PORT", default=given("TIPT_CONNECT"))
     options = parser.parse_args()
     password = given("TIPT_PASS")
-    if password is None:
-        password = getpass.getpass()  # at the terminal
+    if password is None and sys.stdin.isatty():
+        password = getpass.getpass()
     try:
         asyncio.run(run(options, password))
     except (tipt.TiptError, OSError, websockets.WebSocketException) as error:
