@@ -94,8 +94,9 @@ func (k *Keys) Close() {
 
 // Get returns a node's certificate for GET_NODE_KEY. With fresh it is one that was
 // fetched now, unless a fetch was tried within the last minute: then it is the
-// cached one. The error is a [*Failure], or a [*tipt.Error] NODE_UNREACHABLE
-// with a wait where no fetch is allowed yet.
+// cached one. The error is a [*Failure], which where the node is not reached asks for
+// the wait until the next fetch, or a [*tipt.Error] NODE_UNREACHABLE with that wait where
+// no fetch is allowed yet.
 func (k *Keys) Get(ctx context.Context, node tipt.NodeName, fresh bool) (*seal.Certificate, error) {
 	now := time.Now()
 	known := k.known(node, now)
@@ -107,11 +108,28 @@ func (k *Keys) Get(ctx context.Context, node tipt.NodeName, fresh bool) (*seal.C
 	case wait > 0:
 		return nil, &tipt.Error{
 			Code:    tipt.ErrNodeUnreachable,
-			Message: fmt.Sprintf("the key of %s was asked for a moment ago: %v", node, known.err),
+			Message: fmt.Sprintf("the key of %s was asked for a moment ago: %s", node, forUser(known.err)),
 			Wait:    wait,
 		}
 	}
-	return k.refresh(ctx, node, maxFetches)
+	cert, err := k.refresh(ctx, node, maxFetches)
+	failure, ok := errors.AsType[*Failure](err)
+	if !ok || failure.Code() != tipt.ErrNodeUnreachable {
+		return cert, err
+	}
+	// Where it was tried just now, it is not tried again sooner.
+	now = time.Now()
+	later := *failure // which others share
+	later.RetryAfter = max(later.RetryAfter, k.known(node, now).tried.Add(keyPause).Sub(now))
+	return nil, &later
+}
+
+// forUser is the text of a fetch's error for a user of this node.
+func forUser(err error) string {
+	if failure, ok := errors.AsType[*Failure](err); ok {
+		return failure.public()
+	}
+	return err.Error()
 }
 
 // Signing returns the key by which a node signed, for [Vouch.Verify]. When the

@@ -5,11 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/seal"
@@ -87,7 +90,10 @@ func get(t *testing.T, k *Keys, fresh bool, want *seal.NodeKey) {
 	}
 }
 
-var errDown = &Failure{Destination: true, Err: errors.New("is down")}
+var (
+	errDown = errors.New("is down")
+	downNow = &Failure{Destination: true, Err: errDown}
+)
 
 func TestKeysShareAFetch(t *testing.T) {
 	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
@@ -134,7 +140,7 @@ func TestKeysAreKeptAnHour(t *testing.T) {
 		s.wantFetches(t, "after it", 2)
 
 		// An old one is not used for want of a new one.
-		s.set(nil, errDown)
+		s.set(nil, downNow)
 		time.Sleep(keyLife)
 		if _, err := k.Get(t.Context(), other, false); !errors.Is(err, errDown) {
 			t.Errorf("the node is down: %v", err)
@@ -157,7 +163,7 @@ func TestFreshKeys(t *testing.T) {
 
 		// A fetch that failed counts as well; the cached one is still good.
 		time.Sleep(keyPause)
-		s.set(nil, errDown)
+		s.set(nil, downNow)
 		if _, err := k.Get(t.Context(), other, true); !errors.Is(err, errDown) {
 			t.Errorf("the node is down: %v", err)
 		}
@@ -170,7 +176,7 @@ func TestFreshKeys(t *testing.T) {
 func TestNoKeyForAMinute(t *testing.T) {
 	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
 		key := s.key
-		s.set(nil, errDown)
+		s.set(nil, downNow)
 		if _, err := k.Get(t.Context(), other, false); !errors.Is(err, errDown) {
 			t.Errorf("the node is down: %v", err)
 		}
@@ -186,6 +192,58 @@ func TestNoKeyForAMinute(t *testing.T) {
 		s.wantFetches(t, "within a minute", 1)
 		time.Sleep(40 * time.Second)
 		get(t, k, false, key)
+	})
+}
+
+// Users are told to come back when the node is asked again, and nothing of how this machine looks names up.
+func TestUserIsToldOfNoKey(t *testing.T) {
+	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
+		ask := func() *tipt.Error {
+			t.Helper()
+			_, err := k.Get(t.Context(), other, false)
+			var f *Failure
+			if errors.As(err, &f) {
+				return f.Coded()
+			}
+			coded, ok := errors.AsType[*tipt.Error](err)
+			if !ok {
+				t.Fatal(err)
+			}
+			return coded
+		}
+		s.set(nil, &Failure{Destination: true, Err: &net.DNSError{Err: "no such host", Name: string(other), Server: "10.0.0.53:53", IsNotFound: true}})
+		want := &tipt.Error{Code: tipt.ErrNodeUnreachable, Message: "there is no node of that name", Wait: keyPause}
+		if diff := cmp.Diff(want, ask()); diff != "" {
+			t.Error("asked once", diff)
+		}
+		time.Sleep(20 * time.Second)
+		want = &tipt.Error{
+			Code: tipt.ErrNodeUnreachable, Wait: 40 * time.Second,
+			Message: "the key of " + string(other) + " was asked for a moment ago: there is no node of that name",
+		}
+		if diff := cmp.Diff(want, ask()); diff != "" {
+			t.Error("asked again", diff)
+		}
+		time.Sleep(40 * time.Second)
+		s.set(nil, &Failure{Destination: true, Status: 503, RetryAfter: time.Hour, Err: errDown})
+		if coded := ask(); coded.Wait != time.Hour {
+			t.Errorf("it asks for an hour, and the user is told %v", coded.Wait)
+		}
+		time.Sleep(time.Hour)
+		s.set(nil, &Failure{Status: 404, Err: errDown})
+		if coded := ask(); coded.Code != tipt.ErrNodeRefused || coded.Wait != 0 {
+			t.Errorf("it refuses, and the user is told %v", coded)
+		}
+		// Where there are too many it was not tried.
+		k.mu.Lock()
+		for i := range maxFetches {
+			k.fetches[tipt.NodeName(fmt.Sprintf("n%d.example", i))] = &fetch{done: make(chan struct{})}
+		}
+		k.mu.Unlock()
+		time.Sleep(time.Hour)
+		if coded := ask(); coded.Wait != time.Second {
+			t.Errorf("too many at once, and the user is told %v", coded.Wait)
+		}
 	})
 }
 
@@ -239,7 +297,7 @@ func TestSigningKeys(t *testing.T) {
 		}
 
 		// So does a node that is down: what is known of it holds for its hour.
-		s.set(nil, errDown)
+		s.set(nil, downNow)
 		time.Sleep(keyPause)
 		if _, err := k.Signing(t.Context(), other, unknown); !errors.Is(err, errDown) {
 			t.Errorf("down: %v", err)
@@ -281,7 +339,7 @@ func TestKeysBounds(t *testing.T) {
 		get(t, k, false, s.key)
 		claim := func(i int) tipt.NodeName { return tipt.NodeName(fmt.Sprintf("n%d.example", i)) }
 		s.mu.Lock()
-		s.err, s.most = errDown, 0
+		s.err, s.most = downNow, 0
 		s.mu.Unlock()
 
 		var claims sync.WaitGroup
@@ -314,7 +372,7 @@ func TestKeysBounds(t *testing.T) {
 		s.wantFetches(t, "all", 1+maxFetches)
 
 		for i := range 2 * maxKeys {
-			k.note(claim(i), &fetch{err: errDown})
+			k.note(claim(i), &fetch{err: downNow})
 		}
 		if len(k.nodes) > maxKeys {
 			t.Errorf("%d nodes are remembered", len(k.nodes))
@@ -345,7 +403,7 @@ func TestKnownNodeAmongClaims(t *testing.T) {
 	testKeys(t, func(t *testing.T, k *Keys, s *keyServer) {
 		get(t, k, false, s.key)
 		time.Sleep(keyLife)
-		s.set(s.key, errDown)
+		s.set(s.key, downNow)
 		var claims sync.WaitGroup
 		for i := range maxClaimed {
 			claims.Go(func() {
