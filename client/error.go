@@ -27,6 +27,17 @@ var (
 	ErrReject = errors.New("message rejected")
 )
 
+// A KeyError is why the user's node did not hand out another node's key, without which nothing
+// can be sealed to that node: nothing was sent to it.
+type KeyError struct {
+	Node tipt.NodeName
+	Err  error
+}
+
+func (e *KeyError) Error() string { return fmt.Sprintf("get the key of %s: %v", e.Node, e.Err) }
+
+func (e *KeyError) Unwrap() error { return e.Err }
+
 // An UnavailableError is a node's refusal of a connection: it is overloaded or in
 // maintenance (503), or something failed there (500).
 type UnavailableError struct {

@@ -72,11 +72,11 @@ func (c *Client) nodeKey(ctx context.Context, node tipt.NodeName, stale *seal.Ce
 	req := tipt.GetNodeKeyRequest{Node: string(node), New: k.outdated.Load()}
 	p, err := c.call(ctx, tipt.RequestGetNodeKey, req.Append(nil))
 	if err != nil {
-		return nil, fmt.Errorf("get the key of %s: %w", node, err)
+		return nil, &KeyError{Node: node, Err: err}
 	}
 	var resp tipt.GetNodeKeyResponse
 	if err := resp.Parse(p.Body, p.Newer); err != nil {
-		return nil, fmt.Errorf("get the key of %s: %w", node, err)
+		return nil, &KeyError{Node: node, Err: err}
 	}
 	certificate, err := seal.ParseCertificate(resp.Key)
 	if err != nil {

@@ -78,7 +78,7 @@ func (c *Client) send(ctx context.Context, m Outgoing) error {
 		switch {
 		case timeout && pause.attempts < timeoutRepeats:
 			err = c.sleep(ctx, refusal.Wait+pause.next())
-		case unknown && !timeout:
+		case unknown && (!timeout || !forwarded):
 			err = fmt.Errorf("%w; an attempt had no answer, the next one was refused: %s", tipt.ErrNodeTimeout, refusal.Error())
 		}
 		if err != nil {

@@ -111,7 +111,7 @@ func explain(err error) (string, int) {
 		return "interrupted", exitFailed
 	case isUnknown(err):
 		return err.Error(), exitUnknown
-	case errors.As(err, &unreachable), errors.Is(err, tipt.ErrBusy), errors.Is(err, tipt.ErrNodeUnreachable):
+	case errors.As(err, &unreachable), errors.Is(err, tipt.ErrBusy), errors.Is(err, tipt.ErrNodeUnreachable), errors.Is(err, tipt.ErrNodeTimeout):
 		return err.Error(), exitUnreachable
 	case errors.As(err, &refusal), errors.As(err, &returned), errors.Is(err, tipt.ErrTooLarge):
 		return err.Error(), exitRefused
@@ -121,5 +121,11 @@ func explain(err error) (string, int) {
 
 // isUnknown says whether what was asked for may or may not have been done.
 func isUnknown(err error) bool {
-	return errors.Is(err, errUnanswered) || errors.Is(err, client.ErrUnknownOutcome) || errors.Is(err, tipt.ErrNodeTimeout)
+	return errors.Is(err, errUnanswered) || errors.Is(err, client.ErrUnknownOutcome) || errors.Is(err, tipt.ErrNodeTimeout) && !isKey(err)
+}
+
+// isKey says whether it is for want of a node's key that nothing was sent to that node.
+func isKey(err error) bool {
+	_, ok := errors.AsType[*client.KeyError](err)
+	return ok
 }

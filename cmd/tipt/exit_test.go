@@ -40,6 +40,8 @@ func TestExplain(t *testing.T) {
 		{&tipt.ForwardError{Code: tipt.ErrNoSuchUser}, exitRefused, "NO_SUCH_USER"},
 		{fmt.Errorf("2000001 bytes: %w", tipt.ErrTooLarge), exitRefused, "TOO_LARGE"},
 		{&tipt.Error{Code: tipt.ErrNodeTimeout}, exitUnknown, "NODE_TIMEOUT"},
+		{&client.KeyError{Node: "node.example", Err: &tipt.Error{Code: tipt.ErrNodeTimeout}}, exitUnreachable, "get the key of node.example: NODE_TIMEOUT"},
+		{&client.KeyError{Node: "node.example", Err: &tipt.Error{Code: tipt.ErrNodeRefused}}, exitRefused, "NODE_REFUSED"},
 		{fmt.Errorf("%w: reset", client.ErrUnknownOutcome), exitUnknown, "unknown: reset"},
 		{waited(interrupted, context.Canceled), exitUnknown, "interrupted: no answer yet"},
 		{waited(t.Context(), context.DeadlineExceeded), exitUnknown, "no answer within 2m0s"},

@@ -20,7 +20,7 @@ const sendTimeout = 2 * time.Minute
 type sendCmd struct {
 	Address string   `arg:"" help:"Whom to send to: NAME@NODE."`
 	Text    []string `arg:"" optional:"" help:"The message; standard input when left out."`
-	Queue   bool     `help:"Leave it with the account's node, which tries for five days; a failure comes back to \"tipt listen\"."`
+	Queue   bool     `help:"Leave it with the account's node, which tries for five days, once the recipient's node's key is known; a failure comes back to \"tipt listen\"."`
 	ID      string   `name:"id" placeholder:"ID" help:"The message's id, to send one of unknown outcome again: it then arrives once."`
 }
 
@@ -68,10 +68,16 @@ func (c *sendCmd) Run(ctx context.Context, i *invocation) error {
 		return err
 	}
 	defer cl.Close()
-	err = waited(ctx, cl.Send(bounded, client.Outgoing{To: to, Text: text, ID: id, Queue: c.Queue}))
+	return c.advise(waited(ctx, cl.Send(bounded, client.Outgoing{To: to, Text: text, ID: id, Queue: c.Queue})), id)
+}
+
+// advise adds to the error of sending what can be done now.
+func (c *sendCmd) advise(err error, id tipt.MessageID) error {
 	switch {
 	case isUnknown(err):
 		return fmt.Errorf("%w; the message may have arrived: to send it again without doubling it, add --id %s", err, id)
+	case errors.Is(err, tipt.ErrNodeUnreachable) && isKey(err):
+		return fmt.Errorf("%w; its key is not known yet, so nothing can be left for it: check the spelling, or try later", err)
 	case errors.Is(err, tipt.ErrNodeUnreachable) && !c.Queue:
 		return fmt.Errorf("%w; to leave the message with your own node, which tries for five days, add --queue", err)
 	}
