@@ -38,7 +38,20 @@ func until(t *testing.T, what string, isSo func() bool) {
 	}
 }
 
-// A renewed certificate is served without a restart, and a broken one does not replace it.
+// wantWarning waits until the node has taken a look at a certificate that it does not take,
+// and goes on showing another.
+func wantWarning(t *testing.T, d *tipttest.Daemon, p *tipttest.Process, still []byte, warning string) {
+	t.Helper()
+	until(t, "the log has "+warning, func() bool {
+		if !bytes.Equal(shown(t, d, p.Addr), still) {
+			t.Fatal("another certificate is shown")
+		}
+		return strings.Contains(p.Log(), warning)
+	})
+}
+
+// A renewed certificate is served without a restart, and neither a broken one nor one of another name
+// replaces it.
 func TestCertificateRenewed(t *testing.T) {
 	d := tipttest.NewDaemon(t, tiptd, "--registration", "open")
 	p := d.Start(t)
@@ -51,12 +64,12 @@ func TestCertificateRenewed(t *testing.T) {
 	second := shown(t, d, p.Addr)
 
 	write(t, d.Cert, "half a certif")
-	until(t, "the broken file is looked at", func() bool {
-		if !bytes.Equal(shown(t, d, p.Addr), second) {
-			t.Fatal("another certificate is shown")
-		}
-		return strings.Contains(p.Log(), "level=WARN")
-	})
+	wantWarning(t, d, p, second, "level=WARN")
+
+	elsewhere := *d
+	elsewhere.Name = "elsewhere.example"
+	elsewhere.Renew(t)
+	wantWarning(t, d, p, second, "is for elsewhere.example, not node.example")
 	if err := os.Remove(d.Key); err != nil {
 		t.Fatal(err)
 	}

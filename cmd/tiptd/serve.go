@@ -66,7 +66,7 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	certificate, err := node.LoadCertificate(c.Cert, c.Key, log)
+	certificate, err := node.LoadCertificate(name, c.Cert, c.Key, log)
 	if err != nil {
 		return err
 	}

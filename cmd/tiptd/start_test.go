@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/tipttest"
@@ -57,6 +58,13 @@ func TestServeRefusesToStart(t *testing.T) {
 	elsewhere.Renew(t)
 	elsewhere.Start(t).Stop()
 	good.Renew(t)
+	certificate := func(name string, life time.Duration, names ...string) []string {
+		cert, key, err := good.CA.IssueFor(life, names...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []string{"--cert", file(name+".pem", string(cert)), "--key", file(name+".key", string(key))}
+	}
 
 	for _, tt := range []struct {
 		name   string
@@ -74,6 +82,8 @@ func TestServeRefusesToStart(t *testing.T) {
 		{"garbage for a certificate", []string{"--cert", garbage}, 1, "read the certificate " + garbage},
 		{"garbage for a key", []string{"--key", garbage}, 1, garbage},
 		{"key of another certificate", []string{"--key", other.Key}, 1, other.Key},
+		{"certificate of another name", certificate("other", time.Hour, "other.example", "www.other.example"), 1, "other.pem is for other.example, www.other.example, not node.example: nobody could connect; get one for node.example"},
+		{"certificate that has expired", certificate("old", -time.Minute, string(good.Name)), 1, "old.pem expired on "},
 		{"negative limit", []string{"--outbox-node-bytes", "-1"}, 1, "a limit is below 0"},
 		{"no number for a limit", []string{"--user-messages", "many"}, 2, "--user-messages"},
 		{"no such switch", []string{"--limits", "perhaps"}, 2, `--limits must be one of "on","off"`},
