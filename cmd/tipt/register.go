@@ -26,8 +26,21 @@ Examples:
 
 func (c *registerCmd) Run(ctx context.Context, i *invocation) error {
 	return i.signIn(ctx, c.Address, true, func(cl *client.Client, user, password string) error {
-		return cl.Register(ctx, user, password, c.Invite)
+		return c.advise(cl.Register(ctx, user, password, c.Invite))
 	})
+}
+
+// advise adds to the error of registering what can be done now.
+func (c *registerCmd) advise(err error) error {
+	switch {
+	case errors.Is(err, tipt.ErrInviteInvalid) && c.Invite == "":
+		return fmt.Errorf("%w; give one with --invite CODE", err)
+	case errors.Is(err, tipt.ErrInviteInvalid):
+		return fmt.Errorf("%w; that one is used or wrong", err)
+	case errors.Is(err, tipt.ErrNameTaken):
+		return fmt.Errorf("%w; if it is yours: `tipt sign-in %s`", err, c.Address)
+	}
+	return err
 }
 
 type signInCmd struct {
