@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"text/template"
 
 	"github.com/tipt/tipt-go"
@@ -17,7 +21,7 @@ import (
 // devCmd is `tiptd dev`.
 type devCmd struct {
 	Nodes  int    `default:"1" placeholder:"N" help:"How many nodes: 1, or 2 that forward to each other (${default})."`
-	Listen string `default:"127.0.0.1:7443" placeholder:"ADDR" help:"Where to listen (${default}, or another port if that is taken)."`
+	Listen string `placeholder:"ADDR" help:"Where to listen (127.0.0.1:7443, or the next port that is free, which the data folder remembers)."`
 	Data   string `placeholder:"DIR" type:"path" help:"Folder of its data; by default one in your cache folder."`
 }
 
@@ -43,7 +47,7 @@ func (c *devCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	p, err := newPlayground(ca, c.Data, c.Listen, playNames(c.Nodes))
+	p, taken, err := c.listen(ca)
 	if err != nil {
 		return err
 	}
@@ -58,6 +62,11 @@ func (c *devCmd) Run(ctx context.Context, s streams) error {
 				return fmt.Errorf("write the root certificate: %w", err)
 			}
 			w.Root = shellWord(root)
+			if taken != "" {
+				if err := c.keepPort(s, n, taken); err != nil {
+					return err
+				}
+			}
 			w.Bob = newPerson(ctx, st, "bob", n)
 		}
 		if i < len(p.nodes)-1 {
@@ -70,6 +79,58 @@ func (c *devCmd) Run(ctx context.Context, s streams) error {
 		}
 		return nil
 	})
+}
+
+// Where `tiptd dev` listens unless it is told.
+const (
+	devHost  = "127.0.0.1"
+	devPort  = 7443
+	devTries = 100 // how many ports further it looks
+)
+
+// listen opens the sockets. Taken is the first address that another program has, for which
+// these are a substitute.
+func (c *devCmd) listen(ca *devca.CA) (p *playground, taken string, err error) {
+	names := playNames(c.Nodes)
+	if c.Listen != "" {
+		p, err = newPlayground(ca, c.Data, c.Listen, names)
+		return p, "", err
+	}
+	first := devPort
+	switch kept, err := os.ReadFile(c.portFile()); {
+	case err == nil:
+		if first, err = strconv.Atoi(strings.TrimSpace(string(kept))); err != nil {
+			return nil, "", fmt.Errorf("read the port in %s: %w; delete the file", c.portFile(), err)
+		}
+	case !errors.Is(err, os.ErrNotExist):
+		return nil, "", fmt.Errorf("read the port of the last start: %w", err)
+	}
+	for port := first; ; port += c.Nodes {
+		p, err = newPlayground(ca, c.Data, net.JoinHostPort(devHost, strconv.Itoa(port)), names)
+		var failed *net.OpError
+		if !errors.Is(err, syscall.EADDRINUSE) || !errors.As(err, &failed) || port-first >= devTries {
+			return p, taken, err
+		}
+		if taken == "" {
+			taken = failed.Addr.String()
+		}
+	}
+}
+
+// portFile is the file that has the first node's port, once another was taken.
+func (c *devCmd) portFile() string { return filepath.Join(c.Data, "port") }
+
+// keepPort has the next start take the same port: clients remember it.
+func (c *devCmd) keepPort(s streams, n playNode, taken string) error {
+	_, port, err := net.SplitHostPort(n.addr())
+	if err != nil {
+		return fmt.Errorf("tell the port: %w", err)
+	}
+	if err := os.WriteFile(c.portFile(), []byte(port+"\n"), 0o600); err != nil {
+		return fmt.Errorf("keep the port: %w", err)
+	}
+	_, err = fmt.Fprintf(s.err, "%s is taken by another program; this data folder has port %s from now on\n", taken, port)
+	return err
 }
 
 // welcome is what `tiptd dev` tells.

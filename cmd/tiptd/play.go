@@ -40,7 +40,7 @@ func playNames(count int) []tipt.NodeName {
 }
 
 // newPlayground listens for nodes that keep their data below dir: on address and the
-// ports behind it, or on any where one is taken.
+// ports behind it, or on any when its port is 0.
 func newPlayground(ca *devca.CA, dir, address string, names []tipt.NodeName) (*playground, error) {
 	p := &playground{ca: ca}
 	host, first, err := net.SplitHostPort(address)
@@ -58,10 +58,7 @@ func newPlayground(ca *devca.CA, dir, address string, names []tipt.NodeName) (*p
 		}
 		listener, err := listen(net.JoinHostPort(host, strconv.FormatUint(next, 10)))
 		if err != nil {
-			// Taken, most likely; any port will do.
-			if listener, err = listen(net.JoinHostPort(host, "0")); err != nil {
-				return nil, errors.Join(err, p.close())
-			}
+			return nil, errors.Join(err, p.close())
 		}
 		data := dir
 		if len(names) > 1 {

@@ -3,6 +3,8 @@ package main_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,6 +145,54 @@ func testDev(t *testing.T, bobIs, aliceIs string, flags ...string) {
 	}
 	if _, err := os.Stat(filepath.Join(home, ".cache", "tipt")); err != nil {
 		t.Errorf("the data is not in the cache folder: %v", err)
+	}
+}
+
+// A port that was asked for is taken or nothing; another one than the usual is kept.
+func TestDevPort(t *testing.T) {
+	usual, err := net.Listen("tcp", "127.0.0.1:7443")
+	if err == nil {
+		defer usual.Close()
+	} else if !errors.Is(err, syscall.EADDRINUSE) { // else somebody else has it, which does as well
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	data := filepath.Join(t.TempDir(), "data")
+	_, errs, status := run(t, "dev", "--data", data, "--listen", taken.Addr().String())
+	if want := "tiptd: listen on " + taken.Addr().String() + ": another program listens there already"; status != 1 || !strings.HasPrefix(errs, want) {
+		t.Errorf("a port that is taken: exit status %d, want 1 and %s\n%s", status, want, errs)
+	}
+
+	for _, nodes := range []string{"1", "2"} {
+		d := &tipttest.Daemon{Binary: tiptd, Args: []string{"dev", "--nodes", nodes, "--data", data + nodes}}
+		first := d.Start(t)
+		until(t, "the commands are printed", func() bool { return strings.Contains(first.Output(), "'Hello, Bob!'\n") })
+		_, port, err := net.SplitHostPort(first.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "127.0.0.1:7443 is taken by another program; this data folder has port " + port + " from now on\n"
+		if port == "7443" || !strings.Contains(first.Log(), want) {
+			t.Errorf("on %s, want another than the usual port, and %q:\n%s", first.Addr, want, first.Log())
+		}
+		// Somebody who starts it once more does not move what runs.
+		if _, errs, status := run(t, append(d.Args, "--listen", "127.0.0.1:0")...); status != 1 || !strings.Contains(errs, "in use by process") {
+			t.Errorf("a second one on the folder: exit status %d\n%s", status, errs)
+		}
+		if _, errs, status := run(t, d.Args...); status != 1 || !strings.Contains(errs, "in use by process") {
+			t.Errorf("a second one on the folder: exit status %d\n%s", status, errs)
+		}
+		first.Stop()
+		second := d.Start(t)
+		until(t, "the commands are printed", func() bool { return strings.Contains(second.Output(), "'Hello, Bob!'\n") })
+		if second.Addr != first.Addr || strings.Contains(second.Log(), "is taken") {
+			t.Errorf("on %s at first, then on %s:\n%s", first.Addr, second.Addr, second.Log())
+		}
+		second.Stop()
 	}
 }
 
