@@ -52,7 +52,10 @@ func (c *devCmd) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	w := welcome{Tipt: tiptCommand(), Data: shellWord(c.Data)}
+	w := welcome{Data: shellWord(c.Data)}
+	if w.Tipt, w.Source, err = tiptCommand(); err != nil {
+		return errors.Join(err, p.close())
+	}
 	return p.run(ctx, s, log, nil, func(i int, st store.Store) error {
 		n := p.nodes[i]
 		if i == 0 {
@@ -135,8 +138,10 @@ func (c *devCmd) keepPort(s streams, n playNode, taken string) error {
 
 // welcome is what `tiptd dev` tells.
 type welcome struct {
-	Tipt, Data, Root string
-	Bob, Alice       person
+	Data, Root string
+	Tipt       string // starts the client
+	Source     string // the folder to start it in; "" is any
+	Bob, Alice person
 }
 
 type person struct {
@@ -164,26 +169,39 @@ All data is in {{.Data}}; delete that folder to begin anew.
 
 Paste into a second terminal, to receive as bob:
 
-  export TIPT_CA={{.Root}} TIPT_CONNECT={{.Bob.Addr}}
+{{with .Source}}  cd {{.}}
+{{end}}  export TIPT_CA={{.Root}} TIPT_CONNECT={{.Bob.Addr}}
   echo bob-likes-tea | {{.Tipt}} {{.Bob.Verb}} bob@{{.Bob.Node}}
   {{.Tipt}} listen --as bob@{{.Bob.Node}}
 
 Paste into a third, to write as alice:
 
-  export TIPT_CA={{.Root}} TIPT_CONNECT={{.Alice.Addr}}
+{{with .Source}}  cd {{.}}
+{{end}}  export TIPT_CA={{.Root}} TIPT_CONNECT={{.Alice.Addr}}
   echo alice-likes-jam | {{.Tipt}} {{.Alice.Verb}} alice@{{.Alice.Node}}
   {{.Tipt}} send --as alice@{{.Alice.Node}} bob@{{.Bob.Node}} 'Hello, Bob!'
 
 `))
 
-// tiptCommand returns how the person who started this program can start the
-// client: from the source as well, when that is where this one came from.
-func tiptCommand() string {
+// tiptCommand returns how the person who started this program can start the client: from
+// the source as well, in the module's folder, when that is where this one came from.
+func tiptCommand() (command, folder string, err error) {
 	self, err := os.Executable()
-	if err == nil && strings.Contains(self, "go-build") {
-		return "go run ./cmd/tipt"
+	if err != nil || !strings.Contains(self, "go-build") {
+		return "tipt", "", nil
 	}
-	return "tipt"
+	here, err := os.Getwd()
+	if err != nil {
+		return "", "", fmt.Errorf("find the source: %w", err)
+	}
+	for dir := here; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return "go run ./cmd/tipt", shellWord(dir), nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", "", fmt.Errorf("find the source: no go.mod in %s or above", here)
+		}
+	}
 }
 
 // shellWord quotes a path where a shell needs it.

@@ -196,6 +196,40 @@ func TestDevPort(t *testing.T) {
 	}
 }
 
+// What is printed to somebody who has started it with `go run` is in the README, and works
+// in a new terminal, which is not in the module's folder.
+func TestDevFromSource(t *testing.T) {
+	home := t.TempDir()
+	module, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	built := filepath.Join(home, "go-build") // as go run has it
+	if err := os.Mkdir(built, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	binary, err := tipttest.Build(built, "tiptd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &tipttest.Daemon{
+		Binary: binary,
+		Args:   []string{"dev", "--listen", "127.0.0.1:0"},
+		Env:    []string{"HOME=" + home, "XDG_CACHE_HOME="},
+	}
+	p := d.Start(t)
+	until(t, "the commands are printed", func() bool { return strings.Contains(p.Output(), "'Hello, Bob!'\n") })
+	p.Stop()
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sample := strings.NewReplacer(home, "~", module, "~/tipt-go", p.Addr, "127.0.0.1:7443").Replace(p.Output())
+	if !strings.Contains(string(readme), "```\n"+strings.Trim(sample, "\n")+"\n```\n") {
+		t.Errorf("README.md does not have\n%s", sample)
+	}
+}
+
 // indented returns what is indented in a text, a block for each stretch of lines.
 func indented(text string) (blocks []string) {
 	in := false
