@@ -98,7 +98,7 @@ func signInByToken(ctx context.Context, c *client.Client, acc *account, sendOnly
 		SendOnly: sendOnly,
 	})
 	if errors.Is(err, tipt.ErrCredentials) {
-		return fmt.Errorf("this device of %s has been signed out, by a change of the password or by hand; run `tipt sign-in %s`: %w", acc.address, acc.address, err)
+		return fmt.Errorf("this device of %s has been signed out, by a change of the password or by hand; run `tipt sign-in %s`, or, if the account is gone from the node, `tipt register %s`: %w", acc.address, acc.address, acc.address, err)
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -111,6 +112,13 @@ func (c *devicesRemoveCmd) Run(ctx context.Context, i *invocation) error {
 		return err
 	}
 	defer cl.Close()
+	devices, err := cl.Devices(ctx)
+	if err != nil {
+		return err
+	}
+	if !slices.ContainsFunc(devices, func(d tipt.Device) bool { return d.Name == c.Device }) {
+		return usage("there is no device %s; `tipt devices` lists them", c.Device)
+	}
 	if err := cl.RemoveDevice(ctx, c.Device); err != nil {
 		return err
 	}
