@@ -135,12 +135,37 @@ func TestRefused(t *testing.T) {
 	}{
 		{"wrong password", "wrong horse", []string{"listen", ada}, "tipt_client: error 0x18 "},
 		{"name taken", password, []string{"register", ada}, "tipt_client: error 0x10 "},
-		{"another name than the certificate's", password, []string{"listen", "ada@other.example"}, "tipt_client: [SSL: CERTIFICATE_VERIFY_FAILED]"},
+		{"another name than the certificate's", password, []string{"listen", "ada@other.example"}, "tipt_client: other.example: [SSL: CERTIFICATE_VERIFY_FAILED]"},
+		{"no such file", password, []string{"--ca", "absent.pem", "listen", ada}, "the root certificate absent.pem: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, stderr, status := s.run(t, tt.password, tt.args...)
 			if status != 1 || !strings.HasPrefix(stderr, tt.stderr) {
 				t.Errorf("exit status %d, standard error\n%s\nwant 1 and\n%s…", status, stderr, tt.stderr)
+			}
+		})
+	}
+}
+
+// What is no address, and a module that is not there, is said in words.
+func TestUsage(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		stderr string
+	}{
+		{"no address", []string{python, "tipt_client.py", "listen", "ada"}, "'ada' is no address such as ada@node.example\n"},
+		{"no recipient", []string{python, "tipt_chat.py", ada, "@node.example"}, "'@node.example' is no address such as ada@node.example\n"},
+		{"no port", []string{python, "tipt_client.py", "--connect", "localhost", "listen", ada}, "'localhost' is no HOST:PORT\n"},
+		// Without the folders of packages.
+		{"no module", []string{python, "-S", "tipt_chat.py", ada, bob}, "No module named 'msgpack'; Debian has it in python3-msgpack or python3-websockets\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), tt.args[0], tt.args[1:]...)
+			cmd.Env = tipttest.Env()
+			out, err := cmd.CombinedOutput()
+			if cmd.ProcessState.Success() || !strings.HasSuffix(string(out), tt.stderr) || strings.Contains(string(out), "Traceback") {
+				t.Errorf("%v, printed\n%s\nwant its end to be\n%s", err, out, tt.stderr)
 			}
 		})
 	}

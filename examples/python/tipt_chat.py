@@ -23,9 +23,8 @@ import subprocess
 import sys
 import urllib.parse
 
+import tipt_client as tipt  # first: it says which packages are missing
 import websockets
-
-import tipt_client as tipt
 
 STAY_AWAY = {4001: "this device has signed in elsewhere", 4002: "this device was signed out"}
 
@@ -189,10 +188,12 @@ def main():
     me = f"{given('TIPT_USER')}@{node}" if node else None
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("me", nargs="?" if me else None, default=me)
-    parser.add_argument("to", nargs="?" if given("TIPT_TO") else None, default=given("TIPT_TO"))
+    parser.add_argument("me", nargs="?" if me else None, default=me, type=tipt.address)
+    parser.add_argument(
+        "to", nargs="?" if given("TIPT_TO") else None, default=given("TIPT_TO"), type=tipt.address)
     parser.add_argument("--ca", metavar="FILE", default=given("TIPT_CA"))
-    parser.add_argument("--connect", metavar="HOST:PORT", default=given("TIPT_CONNECT"))
+    parser.add_argument(
+        "--connect", metavar="HOST:PORT", default=given("TIPT_CONNECT"), type=tipt.host_port)
     options = parser.parse_args()
     password = given("TIPT_PASS")
     if password is None and sys.stdin.isatty():

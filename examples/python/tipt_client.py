@@ -24,8 +24,11 @@ import sys
 import tempfile
 import time
 
-import msgpack
-import websockets
+try:
+    import msgpack
+    import websockets
+except ImportError as error:
+    sys.exit(f"{error}; Debian has it in python3-msgpack or python3-websockets")
 
 VERSION = "1.0.0"
 REQUEST, RESPONSE, EVENT = 0x00, 0x01, 0x02
@@ -179,17 +182,37 @@ def skim(message):
 
 async def connect(options):
     """Connect to the node of options.me."""
-    node = options.me.partition("@")[2]
-    where = {}
+    node, where = options.me.partition("@")[2], {}
     if options.connect:
-        host, _, port = options.connect.rpartition(":")
-        where = {"host": host.strip("[]"), "port": int(port)}
+        where = dict(zip(("host", "port"), options.connect))
     trust = ssl.create_default_context()  # verifies the chain and the name
     if options.ca:
-        trust.load_verify_locations(options.ca)
-    return Connection(await websockets.connect(
-        f"wss://{node}/ws", ssl=trust, server_hostname=node, compression=None,
-        max_size=2_100_000, ping_interval=300, ping_timeout=30, **where))
+        try:
+            trust.load_verify_locations(options.ca)
+        except OSError as error:
+            sys.exit(f"the root certificate {options.ca}: {error}")
+    try:
+        return Connection(await websockets.connect(
+            f"wss://{node}/ws", ssl=trust, server_hostname=node, compression=None,
+            max_size=2_100_000, ping_interval=300, ping_timeout=30, **where))
+    except OSError as error:
+        raise ConnectionError(f"{node}: {error}") from error
+
+
+def address(word):
+    """A command's word that is to be NAME@NODE."""
+    name, _, node = word.partition("@")
+    if not name or not node:
+        raise argparse.ArgumentTypeError(f"{word!r} is no address such as ada@node.example")
+    return word
+
+
+def host_port(word):
+    """A command's word that is to be HOST:PORT."""
+    host, _, port = word.rpartition(":")
+    if not host or not port.isdecimal():
+        raise argparse.ArgumentTypeError(f"{word!r} is no HOST:PORT")
+    return host.strip("[]"), int(port)
 
 
 async def register(connection, options, password):
@@ -300,13 +323,13 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ca", metavar="FILE")
-    parser.add_argument("--connect", metavar="HOST:PORT")
+    parser.add_argument("--connect", metavar="HOST:PORT", type=host_port)
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for do, words in (register, ["me"]), (send, ["me", "to", "text"]), (listen, ["me"]):
         verb = verbs.add_parser(do.__name__)
         verb.set_defaults(do=do)
         for word in words:
-            verb.add_argument(word)
+            verb.add_argument(word, type=str if word == "text" else address)
         if do is listen:
             verb.add_argument("--count", type=int)
     options = parser.parse_args()

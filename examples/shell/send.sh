@@ -119,6 +119,20 @@ forward() {
 	answer=$(od -An -v -tx1 "$tmp/answer" | tr -d ' \n')
 }
 
+# said prints err's `msg` where there is one, but nothing that could command the terminal.
+said() {
+	hex=${answer#*a36d7367} # the key
+	[ "$hex" != "$answer" ] || return 0
+	case $hex in
+	d9*) head=4 size=$((0x$(printf %s "$hex" | cut -c 3-4))) ;;
+	*) head=2 size=$((0x$(printf %s "$hex" | cut -c 1-2) & 31)) ;;
+	esac
+	printf %s "$hex" | cut -c "$((head + 1))-$((head + 2 * size))" | fold -w 2 | while read -r two; do
+		byte "0x$two"
+	done | tr -c ' -~' '?'
+	printf ': '
+}
+
 seal
 forward
 case $answer in
@@ -130,7 +144,7 @@ esac
 case $answer in
 81a4626f6479c0) ;; # {body: nil}
 *)
-	echo "send.sh: $node refuses: $answer" >&2
+	echo "send.sh: $node refuses: $(said)$answer" >&2
 	exit 5
 	;;
 esac

@@ -6,6 +6,7 @@ package shell_test
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"os"
@@ -198,6 +199,36 @@ exec "$TIPT" "$@"
 	d.bob.WantQuiet(1)
 }
 
+// What the other node says is shown as far as it is text, and no further than it goes.
+func TestRefusedInWords(t *testing.T) {
+	d := newDesk(t)
+	for _, message := range []string{
+		"", "no", strings.Repeat("x", 31), strings.Repeat("x", 32), strings.Repeat("x", 255), "a\x1b[2Jb\n",
+	} {
+		answer := tipt.ForwardAnswer{Err: &tipt.ForwardError{Code: tipt.ErrMailboxFull, Message: message, Wait: time.Minute}}
+		file := filepath.Join(t.TempDir(), "answer")
+		if err := os.WriteFile(file, answer.Append(nil), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.wrap(t, `[ "$1" = forward ] && exec cat `+file+`
+exec "$TIPT" "$@"
+`)
+		want := "send.sh: b.example refuses: "
+		if message != "" {
+			want += strings.Map(func(r rune) rune {
+				if r < ' ' {
+					return '?'
+				}
+				return r
+			}, message) + ": "
+		}
+		want += hex.EncodeToString(answer.Append(nil)) + "\n"
+		if stderr, status := d.run(t, "./send.sh", "bob@b.example", "hello"); status != 5 || stderr != want {
+			t.Errorf("exit status %d, standard error\n%q\nwant 5 and\n%q", status, stderr, want)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	d := newDesk(t)
 	for _, tt := range []struct {
@@ -205,7 +236,7 @@ func TestRefused(t *testing.T) {
 		status   int
 		stderr   string
 	}{
-		{"no such user", "nobody@b.example", 5, "send.sh: b.example refuses: 81a365727282a4636f646530"}, // NO_SUCH_USER
+		{"no such user", "nobody@b.example", 5, "send.sh: b.example refuses: no user nobody here: 81a365727282a4636f646530"}, // NO_SUCH_USER
 		{"no such node", "bob@c.example", 4, "tipt: get the key of c.example: NODE_UNREACHABLE"},
 		{"no address", "bob", 2, "usage: send.sh"},
 	} {
