@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/tipt/tipt-go"
@@ -160,8 +161,15 @@ func (n *Node) admin() http.Handler {
 	return mux
 }
 
-// setDisabled locks a user out and closes its connections, or lets it in again.
+// setDisabled locks a user out and closes its connections, or lets it in again. Raw is the
+// name or the address of one of this node's users.
 func (n *Node) setDisabled(ctx context.Context, raw string, disabled bool) error {
+	if user, at, is := strings.Cut(raw, "@"); is {
+		if name, err := tipt.MapNodeName(at); err != nil || name != n.config.Name {
+			return &tipt.Error{Code: tipt.ErrNameInvalid, Message: fmt.Sprintf("this is the node %s; give the name alone: %s", n.config.Name, user)}
+		}
+		raw = user
+	}
 	user, err := n.accounts.SetDisabled(ctx, raw, disabled)
 	if err != nil {
 		return err

@@ -53,12 +53,15 @@ func (c *inviteNewCmd) Run(ctx context.Context, s streams) error {
 }
 
 type userCmd struct {
-	List    userListCmd    `cmd:"" help:"List users by name."`
+	List    userListCmd    `cmd:"" help:"List users by name, without those that are deleted."`
 	Disable userDisableCmd `cmd:"" help:"Lock a user out. Messages to it are still kept."`
 	Enable  userEnableCmd  `cmd:"" help:"Let a user in again."`
 }
 
-type userListCmd struct{ dataFlag }
+type userListCmd struct {
+	All bool `env:"-" help:"List deleted users, too."`
+	dataFlag
+}
 
 func (c *userListCmd) Run(ctx context.Context, s streams) error {
 	table := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
@@ -72,6 +75,10 @@ func (c *userListCmd) Run(ctx context.Context, s streams) error {
 			return table.Flush()
 		}
 		for _, u := range users {
+			after = u.Name
+			if u.Deleted && !c.All {
+				continue
+			}
 			state := "active"
 			switch {
 			case u.Deleted:
@@ -80,13 +87,12 @@ func (c *userListCmd) Run(ctx context.Context, s streams) error {
 				state = "disabled"
 			}
 			fmt.Fprintf(table, "%s\t%s\t%s\n", u.Name, u.Created.Local().Format(time.DateTime), state)
-			after = u.Name
 		}
 	}
 }
 
 type userDisableCmd struct {
-	User string `arg:"" help:"The user's name, without @NODE."`
+	User string `arg:"" help:"The user's name; @NODE may follow."`
 	dataFlag
 }
 
@@ -95,7 +101,7 @@ func (c *userDisableCmd) Run(ctx context.Context, s streams) error {
 }
 
 type userEnableCmd struct {
-	User string `arg:"" help:"The user's name, without @NODE."`
+	User string `arg:"" help:"The user's name; @NODE may follow."`
 	dataFlag
 }
 

@@ -3,6 +3,7 @@ package main_test
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -171,7 +172,7 @@ func TestUserCommands(t *testing.T) {
 		t.Errorf("send to a disabled user: %v", err)
 	}
 
-	if out := admin(t, d, "user", "enable", "bob"); out != "bob is enabled\n" {
+	if out := admin(t, d, "user", "enable", "bob@Node.example"); out != "bob@Node.example is enabled\n" {
 		t.Errorf("printed %q", out)
 	}
 	wantUsers(t, d, map[string]string{"ada": "active", "bob": "active", "cyd": "deleted"})
@@ -189,7 +190,15 @@ func TestUserCommands(t *testing.T) {
 
 func wantUsers(t *testing.T, d *tipttest.Daemon, want map[string]string) {
 	t.Helper()
-	lines := strings.Split(strings.TrimSuffix(admin(t, d, "user", "list"), "\n"), "\n")
+	active := maps.Clone(want)
+	maps.DeleteFunc(active, func(_, state string) bool { return state == "deleted" })
+	wantListed(t, admin(t, d, "user", "list"), active)
+	wantListed(t, admin(t, d, "user", "list", "--all"), want)
+}
+
+func wantListed(t *testing.T, list string, want map[string]string) {
+	t.Helper()
+	lines := strings.Split(strings.TrimSuffix(list, "\n"), "\n")
 	if fields := strings.Fields(lines[0]); len(fields) != 3 || fields[0] != "NAME" {
 		t.Errorf("user list begins with %q", lines[0])
 	}
@@ -227,6 +236,7 @@ func TestAdminRefusals(t *testing.T) {
 	}{
 		{"disable nobody", []string{"user", "disable", "nobody", "--data", d.Data}, 1, "nobody"},
 		{"disable no name", []string{"user", "disable", "no body", "--data", d.Data}, 1, "NAME_INVALID"},
+		{"disable a user of another node", []string{"user", "disable", "ada@other.example", "--data", d.Data}, 1, "this is the node node.example; give the name alone: ada"},
 		{"no data folder given", []string{"user", "list"}, 2, "--data"},
 		{"maintenance of some kind", []string{"maintenance", "perhaps", "--data", d.Data}, 2, "must be one of"},
 		{"folder without a node", []string{"invite", "new", "--data", d.Dir}, 1, "no node runs on the data folder " + d.Dir},
