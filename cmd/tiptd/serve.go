@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/tipt/tipt-go"
@@ -47,9 +48,9 @@ func (serveCmd) Help() string {
 
 func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	log := c.logger(s.err)
-	name, err := tipt.ParseNodeName(c.Node)
+	name, err := parseNode(c.Node)
 	if err != nil {
-		return fmt.Errorf("--node: %w", err)
+		return err
 	}
 	if c.MaxConnections < 1 {
 		return fmt.Errorf("--max-connections: %d is too few; at least 1 must be allowed", c.MaxConnections)
@@ -87,6 +88,24 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 		noWaits:      c.Limits.Limits == "off",
 		log:          log,
 	})
+}
+
+// parseNode takes --node. The error says what to write instead.
+func parseNode(s string) (tipt.NodeName, error) {
+	name, err := tipt.ParseNodeName(s)
+	if err == nil {
+		return name, nil
+	}
+	if name, err := tipt.MapNodeName(s); err == nil {
+		return "", fmt.Errorf("--node: write %s", name)
+	}
+	switch {
+	case strings.Contains(s, "@"):
+		return "", fmt.Errorf("--node: %s is an address; give the part behind @", s)
+	case strings.ContainsAny(s, ":/"):
+		return "", fmt.Errorf("--node: %s: give a name without port or path; --listen says where", s)
+	}
+	return "", fmt.Errorf("--node: %w", err)
 }
 
 var registrations = map[string]tipt.Registration{
