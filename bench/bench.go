@@ -64,6 +64,7 @@ func (o *Options) shuffle(n int, swap func(i, j int)) {
 // A target is a node ready to be dialled.
 type target struct {
 	name    tipt.NodeName
+	connect string // Node.Connect
 	address string
 	config  *tls.Config
 }
@@ -82,10 +83,22 @@ func (n *Node) target(roots *x509.CertPool) (target, error) {
 	}
 	return target{
 		name:    name,
+		connect: n.Connect,
 		address: cmp.Or(n.Connect, net.JoinHostPort(string(name), cmp.Or(u.Port(), "443"))),
 		config:  &tls.Config{MinVersion: tls.VersionTLS12, ServerName: string(name), RootCAs: roots},
 	}, nil
 }
+
+// A ConnectError is why there is no connection to a node.
+type ConnectError struct {
+	Node    tipt.NodeName
+	Connect string // Node.Connect
+	Err     error
+}
+
+func (e *ConnectError) Error() string { return fmt.Sprintf("connect to %s: %v", e.Node, e.Err) }
+
+func (e *ConnectError) Unwrap() error { return e.Err }
 
 // dialTimeout bounds a connection's way to a HANDSHAKE that is answered, and each request of its set-up.
 const dialTimeout = 30 * time.Second
@@ -96,7 +109,7 @@ func (t target) dial(ctx context.Context) (*bare.Conn, error) {
 	defer cancel()
 	c, err := bare.Dial(ctx, t.address, t.config)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", t.name, err)
+		return nil, &ConnectError{Node: t.name, Connect: t.connect, Err: err}
 	}
 	if _, err := ask(ctx, c, tipt.RequestHandshake, nil); err != nil {
 		c.Close()
