@@ -151,6 +151,9 @@ func (c *benchCmd) run(ctx context.Context, i *invocation, url string, load func
 	}
 	report, err := load(ctx, o)
 	p.clear()
+	if e, ok := errors.AsType[*bench.ConnectError](err); ok && ctx.Err() == nil {
+		return &unreachableError{node: e.Node, connect: e.Connect, err: e.Err}
+	}
 	if err != nil {
 		return err
 	}

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/tipt/tipt-go/conform"
@@ -120,21 +118,19 @@ func (c *conformCmd) preparePeer(i *invocation) error {
 }
 
 func (c *conformCmd) runNode(ctx context.Context, i *invocation) (*conform.Report, error) {
+	target, err := i.target(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	if err := i.reach(ctx, target); err != nil {
+		return nil, err
+	}
 	options := conform.Options{
 		URL: c.URL, Connect: i.flags.Connect, UserPrefix: c.UserPrefix, Invites: c.Invite, Only: c.Only, Slow: c.Slow, Admin: c.Admin,
 		Quota: c.Quota, Revision: conform.Revision(c.Revision), Peer: c.Peer, Authority: c.PeerCA,
 	}
 	if i.flags.CA != "" {
-		pem, err := os.ReadFile(i.flags.CA)
-		if err != nil {
-			return nil, fmt.Errorf("read --ca: %w", err)
-		}
-		if options.Roots, err = x509.SystemCertPool(); err != nil {
-			return nil, fmt.Errorf("read this machine's root certificates: %w", err)
-		}
-		if !options.Roots.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("--ca: there is no certificate in %s", i.flags.CA)
-		}
+		options.Roots = target.TLS.RootCAs
 	}
 	return conform.Run(ctx, options)
 }

@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/client"
+	"github.com/tipt/tipt-go/internal/tap"
 )
 
 // remember puts --ca and --connect, where they are given, into the account, which
@@ -76,6 +79,24 @@ func (i *invocation) dial(ctx context.Context, acc *account) (*client.Client, er
 		return nil, err
 	}
 	return nil, &unreachableError{node: acc.address.Node, connect: acc.Connect, err: err}
+}
+
+// reachTimeout bounds reach.
+const reachTimeout = 15 * time.Second
+
+// reach tries once whether a node answers by TLS, for commands that would find out later or say it worse.
+func (i *invocation) reach(ctx context.Context, t tap.Target) error {
+	bounded, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	conn, err := (&tls.Dialer{Config: t.TLS}).DialContext(bounded, "tcp", t.Address)
+	switch {
+	case err == nil:
+		_ = conn.Close() // it was only to see whether there is one
+		return nil
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return &unreachableError{node: i.status.node, connect: i.flags.Connect, err: err}
 }
 
 // open connects and signs in with an account of this machine.

@@ -141,6 +141,9 @@ func (c *tapCmd) Run(ctx context.Context, i *invocation) error {
 		fmt.Fprintf(i.err, "TIPT_CA=%s ", shellWord(root))
 	}
 	fmt.Fprintf(i.err, "TIPT_CONNECT=%s\n\n", listener.Addr())
+	if unreachable, ok := errors.AsType[*unreachableError](i.reach(ctx, target)); ok { // it may be started later
+		fmt.Fprintf(i.err, "tipt: warning: %s\n", printable(unreachable.Error()))
+	}
 	p := tap.Proxy{Listener: listener, TLS: config, Target: target, Tap: t}
 	err = p.Serve(ctx)
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
@@ -154,7 +157,7 @@ func (i *invocation) target(to string) (tap.Target, error) {
 	var t tap.Target
 	u, err := url.Parse(to)
 	if err != nil || u.Scheme != "wss" || u.Hostname() == "" {
-		return t, usage("--to: %q is no address of a node; write wss://NODE/ws or wss://NODE:PORT/ws", to)
+		return t, usage("%q is no address of a node; write wss://NODE/ws or wss://NODE:PORT/ws", to)
 	}
 	roots, err := x509.SystemCertPool()
 	if err != nil {
