@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -103,7 +104,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		return exited
 	}
 	if err != nil {
-		return s.fail(usageError{fmt.Errorf("%w; see `tipt --help`", err)})
+		return s.fail(mistyped(err))
 	}
 	status := &statusHandler{w: s.err}
 	i := &invocation{
@@ -122,6 +123,24 @@ func run(ctx context.Context, args []string, s streams) int {
 		err = errors.Join(err, i.tapped())
 	}
 	return s.fail(err)
+}
+
+// mistyped makes a usageError of a command line that cannot be parsed. It names the help of the command
+// that was meant.
+func mistyped(err error) error {
+	command := "tipt"
+	if e, ok := errors.AsType[*kong.ParseError](err); ok && e.Context != nil {
+		for _, p := range e.Context.Path {
+			if p.Command != nil {
+				command += " " + p.Command.Name
+			}
+		}
+	}
+	text := err.Error()
+	if flag, _, ok := strings.Cut(text, ", did you mean"); ok && strings.HasPrefix(flag, "unknown flag -") && !strings.HasPrefix(flag, "unknown flag --") {
+		text = flag // every letter is close to every other
+	}
+	return usage("%s; see `%s --help`", text, command)
 }
 
 // An invocation is what the commands are run with.
