@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -75,10 +76,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exited
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "tiptd: %v\n", err)
 		var parse *kong.ParseError
 		if errors.As(err, &parse) {
-			fmt.Fprintf(stderr, "Run `tiptd --help` for the commands, `tiptd serve --help` for the flags of one.\n")
+			fmt.Fprintf(stderr, "tiptd: %s\n", usage(parse))
+		} else {
+			fmt.Fprintf(stderr, "tiptd: %v\n", err)
 		}
 		return exitUsage
 	}
@@ -87,6 +89,30 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitFailed
 	}
 	return 0
+}
+
+// usage says what is wrong with a command line, and where it is told what is right.
+func usage(err *kong.ParseError) string {
+	command := err.Context.Selected()
+	if command == nil {
+		command = err.Context.Model.Node
+	}
+	// One letter is near to every other: that guess is no help.
+	what := strings.TrimSuffix(err.Error(), `, did you mean "-h"?`)
+	if n := len(command.Children); n > 0 && strings.HasPrefix(what, "expected ") {
+		what = "say what: "
+		for i, child := range command.Children {
+			switch i {
+			case 0:
+			case n - 1:
+				what += " or "
+			default:
+				what += ", "
+			}
+			what += child.Name
+		}
+	}
+	return fmt.Sprintf("%s\nSee `%s --help`.", what, command.FullPath())
 }
 
 type versionCmd struct{}

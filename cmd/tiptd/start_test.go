@@ -123,25 +123,37 @@ func TestServeRefusesToStart(t *testing.T) {
 				t.Errorf("exit status %d, printed\n%s\non standard error:\n%s\nwant %d and %q", status, stdout, stderr, tt.status, tt.stderr)
 			}
 			first, help, _ := strings.Cut(stderr, "\n")
-			if strings.Contains(first, "listening on") || help != "" && !strings.HasPrefix(help, "Run `tiptd --help`") {
+			if strings.Contains(first, "listening on") || help != "" && help != "See `tiptd serve --help`.\n" {
 				t.Errorf("printed more than the reason:\n%s", stderr)
 			}
 		})
 	}
-	t.Run("no flags", func(t *testing.T) {
-		_, stderr, status := run(t, "serve")
-		if status != 2 || !strings.HasPrefix(stderr, "tiptd: missing flags: --cert=FILE, --data=DIR, --key=FILE, --node=NAME\n") {
-			t.Errorf("exit status %d:\n%s", status, stderr)
-		}
-	})
-	t.Run("no command", func(t *testing.T) {
-		_, stderr, status := run(t)
-		if status != 2 || !strings.Contains(stderr, "serve") {
-			t.Errorf("exit status %d:\n%s", status, stderr)
-		}
-	})
 	// Nothing of all that has kept the node from starting.
 	good.Start(t).Stop()
+}
+
+// A command line that is wrong is told from what failed, with the way to the right one.
+func TestUsage(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"serve"}, "missing flags: --cert=FILE, --data=DIR, --key=FILE, --node=NAME\nSee `tiptd serve --help`."},
+		{nil, "say what: serve, dev, demo, maintenance, invite, key, queue, user, gc or version\nSee `tiptd --help`."},
+		{[]string{"user"}, "say what: list, disable or enable\nSee `tiptd user --help`."},
+		{[]string{"invite"}, "say what: new\nSee `tiptd invite --help`."},
+		{[]string{"user", "lst"}, "unexpected argument lst, did you mean \"list\"?\nSee `tiptd user --help`."},
+		{[]string{"user", "disable"}, "missing flags: --data=DIR\nSee `tiptd user disable --help`."},
+		{[]string{"dev", "--colour"}, "unknown flag --colour\nSee `tiptd dev --help`."},
+		{[]string{"dev", "-m"}, "unknown flag -m\nSee `tiptd dev --help`."},
+		{[]string{"--colour"}, "unknown flag --colour\nSee `tiptd --help`."},
+		{[]string{"bogus"}, "unexpected argument bogus\nSee `tiptd --help`."},
+	} {
+		out, errs, status := run(t, tt.args...)
+		if want := "tiptd: " + tt.want + "\n"; status != 2 || out != "" || errs != want {
+			t.Errorf("%q: exit status %d, printed %q\nand\n%s\nwant 2 and\n%s", tt.args, status, out, errs, want)
+		}
+	}
 }
 
 // A data folder that belongs to somebody else is refused, not worked around.
