@@ -149,6 +149,9 @@ func serve(ctx context.Context, s streams, v service) (err error) {
 		}
 	}()
 	st, err := sqlite.Open(v.data, sqlite.Options{Logger: v.log})
+	if errors.Is(err, sqlite.ErrInUse) {
+		return fmt.Errorf("%w: a node runs there already; use it, end it, or give another --data", err)
+	}
 	if err != nil {
 		return err
 	}

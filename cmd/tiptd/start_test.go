@@ -198,7 +198,7 @@ func TestServeSecondProcess(t *testing.T) {
 	p := d.Start(t)
 	register(t, d, p.Addr, "ada")
 	_, stderr, status := run(t, "serve", "--node", string(d.Name), "--listen", "127.0.0.1:0", "--data", d.Data, "--cert", d.Cert, "--key", d.Key)
-	if want := fmt.Sprintf("in use by process %d\n", p.PID()); status != 1 || !strings.HasSuffix(stderr, want) {
+	if want := fmt.Sprintf("in use by process %d: a node runs there already; use it, end it, or give another --data\n", p.PID()); status != 1 || !strings.HasSuffix(stderr, want) {
 		t.Errorf("exit status %d, want 1 and %q:\n%s", status, want, stderr)
 	}
 	// The first one has lost nothing, the admin socket included.

@@ -44,6 +44,9 @@ func prepareDir(dir string) error {
 	return nil
 }
 
+// ErrInUse is why [Open] does not open a data folder that another process has open.
+var ErrInUse = errors.New("in use")
+
 // lockDir takes the lock of a data folder, which ends with the returned file
 // or the process. The error names the process that has it.
 func lockDir(dir string) (*os.File, error) {
@@ -76,7 +79,7 @@ func flock(f *os.File) error {
 	if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
 		holder = fmt.Sprintf("process %d", pid)
 	}
-	return fmt.Errorf("data folder %s is in use by %s", filepath.Dir(f.Name()), holder)
+	return fmt.Errorf("data folder %s is %w by %s", filepath.Dir(f.Name()), ErrInUse, holder)
 }
 
 func syncDir(dir string) error {

@@ -55,7 +55,7 @@ type Store struct {
 
 // Open opens the store in the folder dir and makes both where they are
 // not there. The folder is then this store's alone until Close: another Open of it
-// fails with an error that names the process.
+// fails with [ErrInUse] and the name of the process.
 //
 // It has SQLite sync with fdatasync where there is that call, in the whole process.
 func Open(dir string, o Options) (*Store, error) {

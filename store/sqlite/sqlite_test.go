@@ -94,6 +94,9 @@ func TestOpenLocked(t *testing.T) {
 	s := open(t, dir, sqlite.Options{})
 	_, err := sqlite.Open(dir, sqlite.Options{})
 	wantError(t, err, dir, "in use by process "+strconv.Itoa(os.Getpid()))
+	if !errors.Is(err, sqlite.ErrInUse) {
+		t.Errorf("%v is not ErrInUse", err)
+	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
