@@ -32,8 +32,9 @@ func (b *Budget) Used() int64 {
 	return b.used
 }
 
-// reserve takes n bytes for a request, or for a part of it, or reports false.
-func (b *Budget) reserve(n int64) bool {
+// Reserve takes n bytes for a request, or for a part of it, or for what a link has handed over
+// and is held further, or reports false.
+func (b *Budget) Reserve(n int64) bool {
 	if b == nil {
 		return true
 	}
@@ -109,9 +110,9 @@ func (b *Budget) roomLocked(n int64) bool {
 	return b.used+n <= limit || b.used == 0
 }
 
-// release gives n bytes back and lets the links that wait try again, in turn. The
+// Release gives n bytes back and lets the links that wait try again, in turn. The
 // caller holds no lock.
-func (b *Budget) release(n int64) {
+func (b *Budget) Release(n int64) {
 	if b == nil || n == 0 {
 		return
 	}

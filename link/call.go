@@ -228,7 +228,7 @@ func (l *Link) giveUp(c *call) bool {
 		l.freeLocked(c.id)
 	}
 	l.mu.Unlock()
-	l.budget.release(unsent)
+	l.budget.Release(unsent)
 	l.retry()
 	return true
 }

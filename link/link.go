@@ -280,7 +280,7 @@ func (l *Link) finish(err error) {
 	l.mu.Unlock()
 
 	l.budget.forget(l)
-	l.budget.release(held)
+	l.budget.Release(held)
 	for _, done := range unanswered {
 		done(tipt.Packet{}, ErrClosed)
 	}

@@ -168,7 +168,7 @@ func (l *Link) receiveLarge(start []byte, r io.Reader, form tipt.Form) error {
 	}
 
 	// While the parts are joined there is as much once more, all of it the node's.
-	if !l.budget.reserve(int64(size)) {
+	if !l.budget.Reserve(int64(size)) {
 		return over()
 	}
 	packet := make([]byte, size)
@@ -178,7 +178,7 @@ func (l *Link) receiveLarge(start []byte, r io.Reader, form tipt.Form) error {
 		putChunk(part)
 	}
 	parts = nil
-	l.budget.release(int64(size))
+	l.budget.Release(int64(size))
 	if l.tap != nil {
 		l.tap(false, packet)
 	}
@@ -222,7 +222,7 @@ func (t touching) Read(b []byte) (int, error) {
 func (l *Link) reserve(n int64, work bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if work && (l.working+n > workingLimit || l.unsent > unsentLimit) || !l.budget.reserve(n) {
+	if work && (l.working+n > workingLimit || l.unsent > unsentLimit) || !l.budget.Reserve(n) {
 		return false
 	}
 	if work {
@@ -238,7 +238,7 @@ func (l *Link) release(n int64, work bool) {
 		l.working -= n
 		l.mu.Unlock()
 	}
-	l.budget.release(n)
+	l.budget.Release(n)
 }
 
 // serve does what a packet says, which came in rev. failure is why it cannot: a

@@ -49,7 +49,7 @@ func (r *Request) answer(body []byte, e *tipt.Error) {
 		switch {
 		case size <= smallSize:
 			l.budget.force(size)
-		case l.unsent+size > unsentLimit || !l.budget.reserve(size):
+		case l.unsent+size > unsentLimit || !l.budget.Reserve(size):
 			body, e, size = nil, busy(), overhead
 			l.budget.force(size)
 		}
@@ -57,7 +57,7 @@ func (r *Request) answer(body []byte, e *tipt.Error) {
 		l.queueLocked(&l.responses, &r.response)
 	}
 	l.mu.Unlock()
-	l.budget.release(r.held)
+	l.budget.Release(r.held)
 }
 
 // Emit sends an event after the requests queued before it. It does not wait: the error
@@ -73,7 +73,7 @@ func (l *Link) Emit(code uint8, body []byte) error {
 		return ErrFull
 	case o.size <= smallSize:
 		l.budget.force(o.size)
-	case !l.budget.reserve(o.size):
+	case !l.budget.Reserve(o.size):
 		return ErrFull
 	}
 	l.queueLocked(&l.requests, o)

@@ -157,7 +157,7 @@ func (l *Link) write() {
 		extra := max(int64(cap(b.encoded))-b.size, 0) + writeMemory
 		l.budget.force(extra)
 		err := l.conn.Write(b.packets)
-		l.budget.release(extra)
+		l.budget.Release(extra)
 		if err != nil {
 			l.drop(fmt.Errorf("link: write: %w", err), true)
 			return
@@ -220,7 +220,7 @@ func (l *Link) wrote(b *batch) {
 	l.mu.Lock()
 	l.unsent -= size
 	l.mu.Unlock()
-	l.budget.release(size)
+	l.budget.Release(size)
 	l.retry()
 }
 

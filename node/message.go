@@ -101,7 +101,8 @@ func (s *session) ServeEvent(p tipt.Packet) {
 		s.node.stats.eventsIgnored.Add(1)
 		return
 	}
-	if s.forwards.events >= maxQueuedEvents || s.forwards.bytes+len(p.Body) > maxQueuedEventBytes {
+	if s.forwards.events >= maxQueuedEvents || s.forwards.bytes+len(p.Body) > maxQueuedEventBytes ||
+		!s.node.budget.Reserve(int64(len(p.Body))) {
 		s.mu.Unlock()
 		s.node.stats.forwardsDropped.Add(1)
 		return
@@ -128,9 +129,10 @@ func (s *session) serveEvent(p *tipt.Packet) {
 // forgetEvent gives back the room of an event that has been dealt with.
 func (s *session) forgetEvent(size int) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.forwards.events--
 	s.forwards.bytes -= size
+	s.mu.Unlock()
+	s.node.budget.Release(int64(size))
 }
 
 func (s *session) queueForward(job forwardJob) {
