@@ -72,6 +72,9 @@ func (c *devCmd) Run(ctx context.Context, s streams) error {
 			}
 			w.Bob = newPerson(ctx, st, "bob", n)
 		}
+		if n.exposed() {
+			log.Warn("other machines reach this node, and whoever reaches it may register; give --listen 127.0.0.1:PORT to keep it to yourself", "listen", n.listener.Addr())
+		}
 		if i < len(p.nodes)-1 {
 			return nil
 		}

@@ -29,7 +29,17 @@ type playNode struct {
 	listener net.Listener
 }
 
-func (n playNode) addr() string { return n.listener.Addr().String() }
+// addr is where the node is reached from this machine.
+func (n playNode) addr() string {
+	addr := n.listener.Addr().(*net.TCPAddr)
+	if addr.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(addr.Port))
+	}
+	return addr.String()
+}
+
+// exposed says whether other machines may reach the node.
+func (n playNode) exposed() bool { return !n.listener.Addr().(*net.TCPAddr).IP.IsLoopback() }
 
 // playNames are the names of so many nodes. Names under localhost belong to nobody.
 func playNames(count int) []tipt.NodeName {

@@ -196,6 +196,27 @@ func TestDevPort(t *testing.T) {
 	}
 }
 
+// A node to play with that other machines can reach says so, and is used from this one all
+// the same.
+func TestDevExposed(t *testing.T) {
+	for listen, exposed := range map[string]bool{":0": true, "0.0.0.0:0": true, "127.0.0.1:0": false} {
+		d := &tipttest.Daemon{Binary: tiptd, Args: []string{"dev", "--data", filepath.Join(t.TempDir(), "data"), "--listen", listen}}
+		p := d.Start(t)
+		until(t, "the commands are printed", func() bool { return strings.Contains(p.Output(), "'Hello, Bob!'\n") })
+		if told := strings.Contains(p.Log(), "level=WARN msg=\"other machines reach this node"); told != exposed {
+			t.Errorf("--listen %s: told of it: %t, want %t\n%s", listen, told, exposed, p.Log())
+		}
+		_, port, err := net.SplitHostPort(p.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := " TIPT_CONNECT=127.0.0.1:" + port + "\n"; strings.Count(p.Output(), want) != 2 {
+			t.Errorf("--listen %s: want%s twice in\n%s", listen, want, p.Output())
+		}
+		p.Stop()
+	}
+}
+
 // What is printed to somebody who has started it with `go run` is in the README, and works
 // in a new terminal, which is not in the module's folder.
 func TestDevFromSource(t *testing.T) {
