@@ -36,6 +36,8 @@ type cli struct {
 	User        userCmd        `cmd:"" help:"List users, lock them out or let them in again."`
 	GC          gcCmd          `cmd:"" name:"gc" help:"Have the node give back the memory it does not need, and print how much it holds."`
 	Version     versionCmd     `cmd:"" help:"Print the versions of this program and of its protocol."`
+
+	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"The same as the command version."`
 }
 
 func main() {
@@ -61,6 +63,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		kong.Description("A node of the Tipt messaging protocol. Try `tiptd demo` first, then `tiptd dev`."),
 		kong.DefaultEnvars("TIPT"),
 		kong.Vars(limitDefaults()),
+		kong.Vars{"version": versions},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { exited = code }),
@@ -115,9 +118,12 @@ func usage(err *kong.ParseError) string {
 	return fmt.Sprintf("%s\nSee `%s --help`.", what, command.FullPath())
 }
 
+// versions are those of this program and of its protocol.
+const versions = "tiptd " + node.Release + ", Tipt protocol " + tipt.Version
+
 type versionCmd struct{}
 
 func (versionCmd) Run(s streams) error {
-	_, err := fmt.Fprintf(s.out, "tiptd %s, Tipt protocol %s\n", node.Release, tipt.Version)
+	_, err := fmt.Fprintln(s.out, versions)
 	return err
 }

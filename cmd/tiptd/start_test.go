@@ -16,6 +16,7 @@ import (
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/tipttest"
 	"github.com/tipt/tipt-go/internal/ws"
+	"github.com/tipt/tipt-go/node"
 )
 
 // write writes a file of a test.
@@ -152,6 +153,16 @@ func TestUsage(t *testing.T) {
 		out, errs, status := run(t, tt.args...)
 		if want := "tiptd: " + tt.want + "\n"; status != 2 || out != "" || errs != want {
 			t.Errorf("%q: exit status %d, printed %q\nand\n%s\nwant 2 and\n%s", tt.args, status, out, errs, want)
+		}
+	}
+}
+
+// The version is where people look for it.
+func TestVersion(t *testing.T) {
+	want := "tiptd " + node.Release + ", Tipt protocol " + tipt.Version + "\n"
+	for _, args := range []string{"version", "--version"} {
+		if out, errs, status := run(t, args); out != want || errs != "" || status != 0 {
+			t.Errorf("%s: exit status %d, printed %q and %q, want %q", args, status, out, errs, want)
 		}
 	}
 }
