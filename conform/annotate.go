@@ -9,45 +9,42 @@ import (
 // shownBytes is how many bytes of a long string or binary are printed.
 const shownBytes = 48
 
-// annotate prints a packet's bytes with what they mean beside them.
-func annotate(b []byte) string {
+// annotate prints a packet's bytes with what they mean beside them. names says what numbers
+// in it stand for.
+func annotate(b []byte, names func(root *value) map[*value]string) string {
 	var text strings.Builder
 	root, err := unpack(b)
 	if err != nil {
 		dump(&text, b, 0, fmt.Sprintf("(%v)", err))
 		return text.String()
 	}
-	root.annotate(&text, b, 0, "")
+	root.annotate(&text, b, root.head, 0, "", names(root))
 	if root.end < len(b) {
 		dump(&text, b[root.end:], 0, "behind the root")
 	}
 	return text.String()
 }
 
-func (v *value) annotate(text *strings.Builder, b []byte, indent int, name string) {
+// annotate prints a value behind its key, if it has one; both begin at head.
+func (v *value) annotate(text *strings.Builder, b []byte, head, indent int, key string, names map[*value]string) {
 	switch v.kind {
 	case kindMap, kindArray:
-		dump(text, b[v.head:v.body], indent, fmt.Sprintf("%s%s of %d", name, v.kind, v.n))
+		dump(text, b[head:v.body], indent, fmt.Sprintf("%s%s of %d", key, v.kind, v.n))
 		for i := 0; i < len(v.items); i++ {
-			item, key := v.items[i], ""
-			if v.kind == kindMap {
-				key = fmt.Sprintf("%q: ", item.content)
-				if item.kind != kindStr || i+1 == len(v.items) {
-					key = item.plain() + ": "
-				}
-				i++
-				if child := v.items[i]; child.kind == kindMap || child.kind == kindArray {
-					dump(text, b[item.head:item.end], indent+1, strings.TrimSuffix(key, " "))
-					child.annotate(text, b, indent+1, "")
-					continue
-				}
-				dump(text, b[item.head:v.items[i].end], indent+1, key+v.items[i].plain())
+			item := v.items[i]
+			if v.kind == kindArray {
+				item.annotate(text, b, item.head, indent+1, "", names)
 				continue
 			}
-			item.annotate(text, b, indent+1, "")
+			i++
+			v.items[i].annotate(text, b, item.head, indent+1, item.plain()+": ", names)
 		}
 	default:
-		dump(text, b[v.head:v.end], indent, name+v.plain())
+		plain := v.plain()
+		if name := names[v]; name != "" {
+			plain += " " + name
+		}
+		dump(text, b[head:v.end], indent, key+plain)
 	}
 }
 

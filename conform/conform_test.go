@@ -1,7 +1,6 @@
 package conform
 
 import (
-	"bytes"
 	"flag"
 	"go/parser"
 	"go/token"
@@ -170,15 +169,15 @@ func TestImports(t *testing.T) {
 
 func TestAnnotate(t *testing.T) {
 	b := fields{"ver", "1.0.0", "id", 7, "body", fields{"tok", randomBytes(100), "on", true, "list", []any{1, "x"}}}.pack()
-	text := annotate(b)
-	for _, want := range []string{"map of 3", `"ver": "1.0.0"`, `"id": 7`, `"tok": 100 bytes`, `"on": true`, "array of 2"} {
+	text := annotate(b, Crossing{}.names)
+	for _, want := range []string{"map of 3", `"ver": "1.0.0"`, `"id": 7`, `"body": map of 3`, `"tok": 100 bytes`, `"on": true`, `"list": array of 2`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in\n%s", want, text)
 		}
 	}
 	for cut := range b {
-		if !bytes.Contains([]byte(annotate(b[:cut])), []byte("the bytes end")) {
-			t.Errorf("cut off after %d bytes, it is printed as\n%s", cut, annotate(b[:cut]))
+		if text := annotate(b[:cut], Crossing{}.names); !strings.Contains(text, "the bytes end") {
+			t.Errorf("cut off after %d bytes, it is printed as\n%s", cut, text)
 		}
 	}
 }

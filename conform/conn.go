@@ -26,6 +26,8 @@ type Crossing struct {
 	What  string        // packet, text, PING, PONG, close …
 	Size  int
 	Bytes []byte // the first of them
+
+	toNode, drafts bool // the side that it went to, and the form that it has
 }
 
 // An ending is how a connection ended.
@@ -90,7 +92,7 @@ func newConn(t *T, number int, secure *tls.Conn, r *bufio.Reader, upgrade *http.
 // note keeps a crossing. The caller holds mu.
 func (c *conn) note(sent bool, what string, b []byte) {
 	kept := append([]byte(nil), b[:min(len(b), keptBytes)]...)
-	c.crossed = append(c.crossed, Crossing{At: time.Since(c.opened), Sent: sent, What: what, Size: len(b), Bytes: kept})
+	c.crossed = append(c.crossed, Crossing{At: time.Since(c.opened), Sent: sent, What: what, Size: len(b), Bytes: kept, toNode: sent == (c.guest == nil), drafts: c.drafts})
 	if len(c.crossed) > 200 {
 		c.crossed = append([]Crossing(nil), c.crossed[100:]...)
 	}

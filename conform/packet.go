@@ -109,6 +109,29 @@ func codeName(names map[int]string, code int) string {
 	return fmt.Sprintf("0x%02x", code)
 }
 
+// names says what the numbers of a packet's pakt and reqt stand for.
+func (c Crossing) names(root *value) map[*value]string {
+	pakt, reqt := root.get("pakt"), root.get("reqt")
+	names := map[*value]string{}
+	if n := pakt.num(); n >= pktRequest && n <= pktEvent {
+		names[pakt] = [...]string{"REQUEST", "RESPONSE", "EVENT"}[n]
+	}
+	switch number := int(reqt.num()); {
+	case pakt.num() == pktRequest && c.toNode:
+		if c.drafts && number == draftForward {
+			number = reqForward
+		} else if c.drafts && number == draftGetNodeKey {
+			number = reqGetNodeKey
+		}
+		names[reqt] = requestNames[number]
+	case pakt.num() == pktRequest && number >= reqDeliver && number <= newestRequest:
+		names[reqt] = [...]string{"DELIVER", "RETURN"}[number]
+	case pakt.num() == pktEvent && number == evtGoingAway && !c.toNode:
+		names[reqt] = "GOING_AWAY"
+	}
+	return names
+}
+
 // A packet is one that the other side sent.
 type packet struct {
 	bytes []byte

@@ -152,7 +152,8 @@ func (r *Report) WriteText(w io.Writer) error {
 		}
 	}
 	for _, why := range order {
-		fmt.Fprintf(&text, "not tested: %s\n    %s\n", why, strings.Join(reasons[why], " "))
+		fmt.Fprintf(&text, "not tested, %d: %s", len(reasons[why]), why)
+		writeWords(&text, reasons[why])
 	}
 	for _, blocked := range r.Blocked {
 		fmt.Fprintf(&text, "could not be set up: %s\n", blocked)
@@ -168,22 +169,63 @@ func (r *Report) WriteText(w io.Writer) error {
 
 func (result Result) writeText(text *strings.Builder) {
 	fmt.Fprintf(text, "FAIL %s (%s, %s) %s\n", result.Clause.ID, result.Clause.Level, result.Clause.Source, result.Clause.Text)
-	for i, f := range result.Findings {
+	different, times := apart(result.Findings)
+	for i, f := range different {
 		if i == shownFindings {
-			fmt.Fprintf(text, "  and %d times more\n", len(result.Findings)-i)
+			fmt.Fprintf(text, "  and %d more\n", len(different)-i)
 			break
 		}
-		fmt.Fprintf(text, "  in scenario %s\n  expected: %s\n  got:      %s\n", f.Scenario, f.Want, f.Got)
+		fmt.Fprintf(text, "  in scenario %s", f.Scenario)
+		if times[i] > 1 {
+			fmt.Fprintf(text, ", %d times", times[i])
+		}
+		text.WriteString("\n")
+		if f.Want != "" {
+			fmt.Fprintf(text, "  expected: %s\n", f.Want)
+		}
+		fmt.Fprintf(text, "  got:      %s\n", f.Got)
 		for _, c := range f.Crossed {
 			fmt.Fprintf(text, "    %s\n", c.title())
 			if c.What == "packet" {
-				for line := range strings.Lines(annotate(c.Bytes)) {
+				for line := range strings.Lines(annotate(c.Bytes, c.names)) {
 					text.WriteString("      " + line)
 				}
 			} else if len(c.Bytes) > 0 {
 				fmt.Fprintf(text, "      % x\n", c.Bytes[:min(len(c.Bytes), shownBytes)])
 			}
 		}
+	}
+	text.WriteString("\n")
+}
+
+// apart returns the findings that differ in words, and how often there is each.
+func apart(findings []Finding) (different []Finding, times []int) {
+	for _, f := range findings {
+		i := slices.IndexFunc(different, func(d Finding) bool {
+			return d.Scenario == f.Scenario && d.Want == f.Want && d.Got == f.Got
+		})
+		if i < 0 {
+			i = len(different)
+			different, times = append(different, f), append(times, 0)
+		}
+		times[i]++
+	}
+	return different, times
+}
+
+// writeWords prints words, as many as fit on a line.
+func writeWords(text *strings.Builder, words []string) {
+	const width = 96
+	column := width
+	for _, word := range words {
+		switch {
+		case column+1+len(word) <= width:
+			text.WriteString(" " + word)
+		default:
+			text.WriteString("\n    " + word)
+			column = 3
+		}
+		column += 1 + len(word)
 	}
 	text.WriteString("\n")
 }
@@ -198,7 +240,7 @@ func (c Crossing) title() string {
 
 type jsonFinding struct {
 	Scenario string         `json:"scenario"`
-	Want     string         `json:"expected"`
+	Want     string         `json:"expected,omitempty"`
 	Got      string         `json:"got"`
 	Crossed  []jsonCrossing `json:"crossed,omitempty"`
 }

@@ -21,7 +21,7 @@ const shownCrossings = 8
 type Finding struct {
 	Clause   string
 	Scenario string
-	Want     string
+	Want     string // empty for what the clause says
 	Got      string
 	Crossed  []Crossing // on the connection where it showed
 }
@@ -97,7 +97,7 @@ func (t *T) fatal(c *conn, want, got string) {
 
 // always records a fault against a clause that is checked at all times. Any goroutine may call it.
 func (t *T) always(c *conn, clause, got string) {
-	t.add(c, clause, "what the clause says", got)
+	t.add(c, clause, "", got)
 }
 
 func (t *T) add(c *conn, clause, want, got string) {

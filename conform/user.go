@@ -41,7 +41,7 @@ func (t *T) registerOn(c *conn) *user {
 // invite returns an invitation, from the operator if need be.
 func (t *T) invite() string {
 	if t.s.registration == 2 {
-		t.skip("registration is closed")
+		t.skip("registration is closed: open it (tiptd serve --registration open), or have it by invitation (invite) and give --admin")
 	}
 	t.s.mu.Lock()
 	if n := len(t.s.invites); n > 0 {
