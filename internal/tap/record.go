@@ -107,6 +107,8 @@ func (r *Recorder) write(now time.Time, number int, x Crossing, p *Packet) error
 // maxLine is the longest line of a record.
 const maxLine = 3*KeptBytes + 64<<10
 
+var errNoRecord = errors.New("this is no record of `tipt tap --record`: its first line has no \"tipt_record\": 1")
+
 // ReadRecord reads a record.
 func ReadRecord(from io.Reader) (Head, []Line, error) {
 	var head Head
@@ -114,22 +116,24 @@ func ReadRecord(from io.Reader) (Head, []Line, error) {
 	s := bufio.NewScanner(from)
 	s.Buffer(nil, maxLine)
 	for n := 1; s.Scan(); n++ {
-		var v any = &head
-		if n > 1 {
-			lines = append(lines, Line{})
-			v = &lines[len(lines)-1]
+		if n == 1 {
+			if json.Unmarshal(s.Bytes(), &head) != nil || head.Record != recordVersion {
+				return head, nil, errNoRecord
+			}
+			continue
 		}
-		if err := json.Unmarshal(s.Bytes(), v); err != nil {
+		var l Line
+		err := json.Unmarshal(s.Bytes(), &l)
+		if err == nil {
+			err = l.check()
+		}
+		if err != nil {
 			return head, nil, fmt.Errorf("line %d: %w", n, err)
 		}
-		if n == 1 && head.Record != recordVersion {
-			return head, nil, errors.New("line 1: no record that `tipt tap --record` wrote: there is no \"tipt_record\": 1")
-		}
-		if n > 1 {
-			if err := lines[len(lines)-1].check(); err != nil {
-				return head, nil, fmt.Errorf("line %d: %w", n, err)
-			}
-		}
+		lines = append(lines, l)
+	}
+	if errors.Is(s.Err(), bufio.ErrTooLong) && head.Record == 0 {
+		return head, nil, errNoRecord
 	}
 	if err := s.Err(); err != nil {
 		return head, nil, fmt.Errorf("read the record: %w", err)

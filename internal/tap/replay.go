@@ -48,6 +48,7 @@ type replaying struct {
 	secrets     *replaySecrets
 	connections map[int]*replayed
 	several     bool // connections
+	otherKey    bool // was noted
 	result      Result
 }
 
@@ -242,7 +243,13 @@ func (p *replaying) await(ctx context.Context, c *replayed, i int, packet Packet
 	if packet.name == tipt.RequestRegister.String() && slices.Contains(now, "err.code: "+tipt.ErrNameTaken.String()) {
 		p.result.Notes = append(p.result.Notes, fmt.Sprintf("the account of line %d exists by now: the node has to be in the state that the record began with, such as from a copy of its data folder", i+2))
 	}
+	if !p.otherKey && slices.ContainsFunc(now, isCannotOpen) && !slices.ContainsFunc(recorded, isCannotOpen) {
+		p.otherKey = true
+		p.result.Notes = append(p.result.Notes, fmt.Sprintf("what line %d answers is sealed to another key than the node's: start from a copy of the recorded node's data folder", i+2))
+	}
 }
+
+func isCannotOpen(line string) bool { return strings.HasSuffix(line, ": "+tipt.ErrCannotOpen.String()) }
 
 // shown are an arrival's bytes as the record would have them.
 func (p *replaying) shown(a *arrival) []byte {

@@ -154,6 +154,23 @@ func TestReplayRegisters(t *testing.T) {
 	}
 }
 
+// Of a node with another key the replay says once what that means.
+func TestReplayToAnotherKey(t *testing.T) {
+	recorded := newRecorded(t)
+	record := recording(t, recorded, true, func(t *testing.T, n *tipttest.Node) {
+		c := n.Dial(t).Greet()
+		c.SignInAs(tipt.SignInRequest{User: "ada", Password: password, Device: "d"})
+		for id := range uint8(2) {
+			c.Ask(id, tipt.RequestForward, recorded.Message(t, "nobody", tipt.NewMessageID(), "hello", true))
+			c.WantReply(id)
+		}
+	})
+	result, err := replay(t, newRecorded(t), record, nil)
+	if text := texts(result); err != nil || len(result.Differences) != 2 || strings.Count(text, "sealed to another key than the node's: start from a copy") != 1 {
+		t.Errorf("%v\n%s", err, text)
+	}
+}
+
 // A node that says something else is found out.
 func TestReplayDiffers(t *testing.T) {
 	n := newRecorded(t)

@@ -287,10 +287,11 @@ func TestFailureIsTold(t *testing.T) {
 func TestReadRecord(t *testing.T) {
 	head := `{"tipt_record":1,"secrets":"masked"}` + "\n"
 	for record, want := range map[string]string{
-		"":             "empty",
-		"{}\n":         "no record",
-		"x\n":          "line 1",
-		head + "[1]\n": "line 2",
+		"":                             "empty",
+		"{}\n":                         "no record",
+		"x\n":                          "no record",
+		strings.Repeat("x", maxLine+1): "no record",
+		head + "[1]\n":                 "line 2",
 		head + `{"from":"client","kind":"binary","hex":"0"}`:                                    "line 2: hex",
 		head + `{"from":"me","kind":"binary"}`:                                                  `from is "me"`,
 		head + `{"from":"node","kind":"binary","hex":"00","size":9}`:                            "only 1 of its 9 bytes",
