@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/tipt/tipt-go"
@@ -46,7 +47,11 @@ type UnavailableError struct {
 }
 
 func (e *UnavailableError) Error() string {
-	s := fmt.Sprintf("the node takes no connections now (HTTP status %d)", e.Status)
+	why := "something fails there"
+	if e.Status == http.StatusServiceUnavailable {
+		why = "it is overloaded or in maintenance"
+	}
+	s := fmt.Sprintf("the node takes no connections now: %s (HTTP status %d)", why, e.Status)
 	if e.RetryAfter > 0 {
 		s += fmt.Sprintf(", try again in %v", e.RetryAfter)
 	}
