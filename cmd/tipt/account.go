@@ -161,6 +161,19 @@ func parseAddress(s string) (tipt.Address, error) {
 	return a, nil
 }
 
+func parseNode(s string) (tipt.NodeName, error) {
+	node, err := tipt.MapNodeName(s)
+	switch at := strings.LastIndex(s, "@"); {
+	case err == nil:
+		return node, nil
+	case at >= 0:
+		return "", usage("%s is not a node's name: give the part behind the @, %s", s, s[at+1:])
+	case strings.ContainsAny(s, ":/"):
+		return "", usage("%s is not a node's name: give one without port and path; --connect HOST:PORT says where the node is reached", s)
+	}
+	return "", usage("%s is not a node's name: %w", s, err)
+}
+
 // newDevice makes up the name of this installation among the account's devices.
 func newDevice() string {
 	return "tipt-" + strings.ToLower(rand.Text()[:10])

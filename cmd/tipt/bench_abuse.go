@@ -9,7 +9,7 @@ import (
 
 type abuseCmd struct {
 	nodeArg
-	By       string        `required:"" enum:"deaf,drip,large,unknown,guess" placeholder:"WHAT" help:"What is done: clients are deaf, drip, send large packets, make requests of unknown types, or guess passwords."`
+	By       string        `required:"" enum:"deaf,drip,large,unknown,guess" placeholder:"WHAT" help:"What is done: deaf, drip, large, unknown or guess, as below."`
 	Clients  int           `default:"1000" placeholder:"N" help:"Clients (${default})."`
 	Requests int           `default:"1000000" placeholder:"N" help:"Requests of unknown types (${default})."`
 	Hold     time.Duration `default:"40s" placeholder:"TIME" help:"How long clients are deaf, drip or guess (${default})."`

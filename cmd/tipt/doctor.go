@@ -36,9 +36,9 @@ Examples:
 }
 
 func (c *doctorCmd) Run(ctx context.Context, i *invocation) error {
-	node, err := tipt.MapNodeName(c.Name)
+	node, err := parseNode(c.Name)
 	if err != nil {
-		return usage("%s is not a node's name: %w", c.Name, err)
+		return err
 	}
 	var given account
 	if err := i.flags.remember(&given); err != nil {
@@ -180,6 +180,9 @@ func (d *doctor) resolve(ctx context.Context) (string, error) {
 			"the look-up of %s failed: %v", host, err)
 	}
 	d.hosts = hosts
+	if len(hosts) == 1 && hosts[0] == host {
+		return "not asked: " + host + " is an address, of --connect", nil
+	}
 	found := fmt.Sprintf("%s is at %s", host, strings.Join(hosts, ", "))
 	if d.connect == "" {
 		if inward := notPublic(hosts); len(inward) > 0 {

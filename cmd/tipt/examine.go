@@ -213,9 +213,9 @@ func (d *doctor) forward(ctx context.Context) (string, error) {
 	defer response.Body.Close()
 	switch status := response.StatusCode; {
 	case status == http.StatusUnauthorized:
-		return "what nobody vouches for is refused", nil
+		return "messages of other nodes come in: one for which no node vouches is refused, as it should be", nil
 	case status == http.StatusBadRequest:
-		return "what nobody vouches for is taken too", nil
+		return "messages of other nodes come in, also those for which no node vouches", nil
 	case status >= 300 && status < 400:
 		return "", complain("Serve it there: other nodes follow no redirect.", "POST /api/forward is redirected to %s", response.Header.Get("Location"))
 	case status == http.StatusServiceUnavailable, status == http.StatusTooManyRequests:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -60,6 +61,9 @@ func oneLine(s string) string {
 func describe(m client.Message) string {
 	if m.Return != nil {
 		text := fmt.Sprintf("not delivered to %s: %v", m.Return.Node, m.Return.Err)
+		if errors.Is(m.Return.Err, tipt.ErrNodeRefused) {
+			text += " it, or the operator of your own node gave it up"
+		}
 		if m.Return.Ref != (tipt.MessageID{}) {
 			text += fmt.Sprintf(" (message %s)", m.Return.Ref)
 		}

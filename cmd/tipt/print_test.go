@@ -89,3 +89,11 @@ func FuzzPrintable(f *testing.F) {
 		}
 	})
 }
+
+// The node that is named has not refused what its sender's operator gave up; nobody can tell the two apart.
+func TestDescribeRefusedReturn(t *testing.T) {
+	got := describe(client.Message{Return: &client.Return{Node: "b.example", Err: tipt.ErrNodeRefused}})
+	if want := "not delivered to b.example: NODE_REFUSED: the node refused it, or the operator of your own node gave it up"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

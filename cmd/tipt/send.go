@@ -19,7 +19,7 @@ const sendTimeout = 2 * time.Minute
 
 type sendCmd struct {
 	Address string   `arg:"" help:"Whom to send to: NAME@NODE."`
-	Text    []string `arg:"" optional:"" help:"The message; standard input when left out."`
+	Text    []string `arg:"" optional:"" help:"The message; standard input when left out, or \"-\"."`
 	Queue   bool     `help:"Leave it with the account's node, which tries for five days, once the recipient's node's key is known; a failure comes back to \"tipt listen\"."`
 	ID      string   `name:"id" placeholder:"ID" help:"The message's id, to send one of unknown outcome again: it then arrives once."`
 }
@@ -27,7 +27,7 @@ type sendCmd struct {
 // Help is shown below the flags.
 func (sendCmd) Help() string {
 	return `When it ends with status 0 the message is on the disk of the recipient's node; with --queue, on
-that of the account's.
+that of the account's, and its id on standard error, by which a report that it was not delivered names it.
 When the outcome is unknown (status 6) it says with which --id to repeat the command.
 
 Examples:
@@ -53,7 +53,7 @@ func (c *sendCmd) Run(ctx context.Context, i *invocation) error {
 		return err
 	}
 	text := strings.Join(c.Text, " ")
-	if len(c.Text) == 0 {
+	if len(c.Text) == 0 || text == "-" {
 		if text, err = i.readText(); err != nil {
 			return err
 		}
@@ -68,7 +68,12 @@ func (c *sendCmd) Run(ctx context.Context, i *invocation) error {
 		return err
 	}
 	defer cl.Close()
-	return c.advise(waited(ctx, cl.Send(bounded, client.Outgoing{To: to, Text: text, ID: id, Queue: c.Queue})), id)
+	err = waited(ctx, cl.Send(bounded, client.Outgoing{To: to, Text: text, ID: id, Queue: c.Queue}))
+	if err == nil && c.Queue {
+		_, err = fmt.Fprintf(i.err, "queued as message %s\n", id)
+		return err
+	}
+	return c.advise(err, id)
 }
 
 // advise adds to the error of sending what can be done now.
@@ -113,9 +118,9 @@ Example:
 }
 
 func (c *forwardCmd) Run(ctx context.Context, i *invocation) error {
-	node, err := tipt.MapNodeName(c.Node)
+	node, err := parseNode(c.Node)
 	if err != nil {
-		return usage("%s is not a node's name: %w", c.Node, err)
+		return err
 	}
 	acc, err := i.choose()
 	if err != nil {
@@ -158,9 +163,12 @@ Example:
 }
 
 func (c *keyCmd) Run(ctx context.Context, i *invocation) error {
-	node, err := tipt.MapNodeName(c.Node)
+	node, err := parseNode(c.Node)
 	if err != nil {
-		return usage("%s is not a node's name: %w", c.Node, err)
+		return err
+	}
+	if term.IsTerminal(int(i.out.Fd())) {
+		return usage("standard output is a terminal, and the certificate is no text; write `tipt key %s > FILE`", node)
 	}
 	acc, err := i.choose()
 	if err != nil {

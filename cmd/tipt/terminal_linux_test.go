@@ -163,6 +163,11 @@ func TestAtTerminal(t *testing.T) {
 			}
 		}
 	})
+	t.Run("key", func(t *testing.T) {
+		p := startAtTerminal(t, env, "key", "node.example")
+		p.wantShown("write `tipt key node.example > FILE`")
+		p.wantEnd(exitUsage)
+	})
 	t.Run("passwords differ", func(t *testing.T) {
 		p := startAtTerminal(t, env, "register", "paul@node.example")
 		answer(p, "Password for", "correct horse")
