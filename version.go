@@ -10,6 +10,9 @@ import (
 // the `ver` of every packet that this product sends.
 const Version = "1.0.0"
 
+// Release is the version of this software, not of the protocol.
+const Release = "0.1.0"
+
 // MaxVersionSize is the greatest length of a version in bytes (section 2).
 const MaxVersionSize = 64
 

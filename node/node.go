@@ -37,7 +37,7 @@ import (
 const Software = "tiptd/" + Release
 
 // Release is the version of this software, not of the protocol.
-const Release = "0.1.0"
+const Release = tipt.Release
 
 // Config is what a node is made of. Name, Store and Key are required.
 type Config struct {

@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/tipt/tipt-go"
 )
 
 // cli is the command line.
@@ -38,6 +40,9 @@ type cli struct {
 	Key      keyCmd      `cmd:"" help:"Print a node's OpenPGP certificate, to seal requests to it."`
 	Bench    benchCmd    `cmd:"" help:"Put a node under load and measure it."`
 	Doctor   doctorCmd   `cmd:"" help:"Find out what is wrong on the way to a node."`
+	Version  versionCmd  `cmd:"" help:"Print the versions of this program and of its protocol."`
+
+	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"The same as the command version."`
 }
 
 // accountFlags choose the account and say how its node is reached.
@@ -71,6 +76,16 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], streams{in: os.Stdin, lines: bufio.NewReaderSize(os.Stdin, maxLine), out: os.Stdout, err: os.Stderr}))
 }
 
+// versions are those of this program and of its protocol.
+const versions = "tipt " + tipt.Release + ", Tipt protocol " + tipt.Version
+
+type versionCmd struct{}
+
+func (versionCmd) Run(i *invocation) error {
+	_, err := fmt.Fprintln(i.out, versions)
+	return err
+}
+
 // streams is where a command reads and prints.
 type streams struct {
 	in    *os.File
@@ -91,7 +106,7 @@ func run(ctx context.Context, args []string, s streams) int {
 		kong.Name("tipt"),
 		kong.Description(description),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
-		kong.Vars{"folder": string(folder)},
+		kong.Vars{"folder": string(folder), "version": versions},
 		kong.Writers(s.out, s.err),
 		kong.Exit(func(code int) { exited = code }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
