@@ -45,6 +45,7 @@ type ClientOptions struct {
 	Revision Revision
 	Only     string // regular expression that a clause's id or scenario's name matches as a whole; empty for all
 	Slow     bool   // also what takes minutes
+	Progress Progress // may be nil
 	// Patience is how long a client may take for what it has to do at once; 0 is 15 s.
 	Patience time.Duration
 
@@ -99,7 +100,8 @@ func RunClient(ctx context.Context, o ClientOptions) (*Report, error) {
 	started := time.Now()
 	all := clientScenarios()
 	first := all[slices.IndexFunc(all, func(sc clientScenario) bool { return sc.name == everyClient })]
-	correct := c.play(ctx, first)
+	count := &count{tell: o.Progress, of: 1}
+	correct := count.during(first.name, func() *T { return c.play(ctx, first) })
 	if correct.blocked != "" && len(correct.findings) == 0 {
 		return nil, errors.New(correct.blocked)
 	}
@@ -120,6 +122,7 @@ func RunClient(ctx context.Context, o ClientOptions) (*Report, error) {
 	if correct.blocked != "" { // what it broke is why it is of no use for the others
 		chosen, ran = nil, []*T{correct}
 	}
+	count.expect(len(chosen))
 	results := make([]*T, len(chosen))
 	var group sync.WaitGroup
 	slots := make(chan struct{}, clientsAtOnce)
@@ -128,7 +131,7 @@ func RunClient(ctx context.Context, o ClientOptions) (*Report, error) {
 			slots <- struct{}{}
 		}
 		group.Go(func() {
-			results[i] = c.play(ctx, sc)
+			results[i] = count.during(sc.name, func() *T { return c.play(ctx, sc) })
 			if !sc.slow {
 				<-slots
 			}

@@ -37,6 +37,8 @@ type Options struct {
 	Peer      string
 	Authority string // file of the second node's certificate authority
 
+	Progress  Progress // may be nil
+
 	// Of tests: the second node's listener, the operator's command, and the four minutes of section 1.5.
 	listener net.Listener
 	operate  func(ctx context.Context, args ...string) (string, error)
@@ -103,6 +105,10 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		return nil, fmt.Errorf("no clause and no scenario matches %q", o.Only)
 	}
 	ran := make([]*T, len(chosen))
+	count := &count{tell: o.Progress, of: len(chosen)}
+	play := func(i int) {
+		ran[i] = count.during(chosen[i].name, func() *T { return s.play(ctx, chosen[i]) })
+	}
 	var group sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
 	for i, sc := range chosen {
@@ -110,19 +116,19 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			continue
 		}
 		if sc.slow || sc.peer { // beside the others: it only waits
-			group.Go(func() { ran[i] = s.play(ctx, sc) })
+			group.Go(func() { play(i) })
 			continue
 		}
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			ran[i] = s.play(ctx, sc)
+			play(i)
 		})
 	}
 	group.Wait()
 	for i, sc := range chosen {
 		if sc.alone {
-			ran[i] = s.play(ctx, sc)
+			play(i)
 		}
 	}
 	return s.report(ran, time.Since(started)), ctx.Err()

@@ -197,7 +197,7 @@ type progress struct {
 	shown time.Time  // when, last
 }
 
-// show is bench.Options.Progress.
+// show is bench.Options.Progress, and conform.Progress.
 func (p *progress) show(stage string, done, of int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

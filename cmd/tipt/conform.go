@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"strings"
+
+	"golang.org/x/term"
 
 	"github.com/tipt/tipt-go/conform"
 )
@@ -72,18 +75,27 @@ func (c *conformCmd) Run(ctx context.Context, i *invocation) error {
 	var report *conform.Report
 	var err error
 	who := "node"
+	var tell conform.Progress
+	p := progress{w: i.err}
+	if f, ok := i.err.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		tell = p.show
+	}
 	switch {
 	case c.Client && c.URL == "" && c.Command != "":
 		who = "client"
 		report, err = conform.RunClient(ctx, conform.ClientOptions{
-			Command: c.Command, Only: c.Only, Slow: c.Slow, Revision: conform.Revision(c.Revision),
+			Command: c.Command, Only: c.Only, Slow: c.Slow, Revision: conform.Revision(c.Revision), Progress: tell,
 		})
 	case !c.Client && c.URL != "" && c.Command == "":
-		report, err = c.runNode(ctx, i)
+		report, err = c.runNode(ctx, i, tell)
 	case !c.Client && c.URL == "" && c.PeerCA != "":
 		return c.preparePeer(i)
 	default:
 		return usage("give the URL of a node, or --client and --run CMD")
+	}
+	p.clear()
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
 	if err != nil {
 		return usage("test the %s: %w", who, err) // the status that says so too
@@ -117,7 +129,7 @@ func (c *conformCmd) preparePeer(i *invocation) error {
 	return nil
 }
 
-func (c *conformCmd) runNode(ctx context.Context, i *invocation) (*conform.Report, error) {
+func (c *conformCmd) runNode(ctx context.Context, i *invocation, tell conform.Progress) (*conform.Report, error) {
 	target, err := i.target(c.URL)
 	if err != nil {
 		return nil, err
@@ -127,7 +139,7 @@ func (c *conformCmd) runNode(ctx context.Context, i *invocation) (*conform.Repor
 	}
 	options := conform.Options{
 		URL: c.URL, Connect: i.flags.Connect, UserPrefix: c.UserPrefix, Invites: c.Invite, Only: c.Only, Slow: c.Slow, Admin: c.Admin,
-		Quota: c.Quota, Revision: conform.Revision(c.Revision), Peer: c.Peer, Authority: c.PeerCA,
+		Quota: c.Quota, Revision: conform.Revision(c.Revision), Peer: c.Peer, Authority: c.PeerCA, Progress: tell,
 	}
 	if i.flags.CA != "" {
 		options.Roots = target.TLS.RootCAs

@@ -71,7 +71,11 @@ Exit status:
   6  unknown: the connection was lost before the answer`
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], streams{in: os.Stdin, lines: bufio.NewReaderSize(os.Stdin, maxLine), out: os.Stdout, err: os.Stderr}))
 }
