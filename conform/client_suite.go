@@ -43,8 +43,8 @@ type ClientOptions struct {
 	// Revision is the form of the packets that the client has to speak. Empty stands for the one that it
 	// chooses in the first scenario.
 	Revision Revision
-	Only     string // regular expression that a clause's id or scenario's name matches as a whole; empty for all
-	Slow     bool   // also what takes minutes
+	Only     string   // regular expression that a clause's id or scenario's name matches as a whole; empty for all
+	Slow     bool     // also what takes minutes
 	Progress Progress // may be nil
 	// Patience is how long a client may take for what it has to do at once; 0 is 15 s.
 	Patience time.Duration

@@ -37,7 +37,7 @@ type Options struct {
 	Peer      string
 	Authority string // file of the second node's certificate authority
 
-	Progress  Progress // may be nil
+	Progress Progress // may be nil
 
 	// Of tests: the second node's listener, the operator's command, and the four minutes of section 1.5.
 	listener net.Listener
