@@ -1,7 +1,9 @@
 package main
 
 import (
+	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,6 +13,11 @@ import (
 
 // At a terminal one sees what the suite does, and it ends like everything else.
 func TestConformAtTerminal(t *testing.T) {
+	// Whatever started this test may have hangups ignored; what the test starts does not, as the test
+	// itself takes them.
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	for name, end := range map[string]func(*terminal){
 		"Ctrl-C": func(p *terminal) { p.press("\x03") },
 		"hangup": func(p *terminal) {
