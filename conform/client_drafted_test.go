@@ -3,7 +3,6 @@ package conform
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"net"
 	"strings"
 	"testing"
@@ -12,20 +11,7 @@ import (
 // The client of this project passes in the form of the later drafts too, into which a proxy puts its
 // packets, and the report says which form it was.
 func TestClientOfTheDrafts(t *testing.T) {
-	cmd, err := command(draftClient, "good")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), patienceForAll)
-	defer cancel()
-	report, err := RunClient(ctx, ClientOptions{Command: cmd})
-	if err != nil {
-		t.Fatal(err)
-	}
-	clean(t, report, "--slow", clientSeedAlone)
-	if passed := report.Count(Passed); passed < 63 {
-		t.Errorf("only %d clauses were tested", passed)
-	}
+	report := passes(t, draftClient, "good", clientSeedAlone)
 	if report.Revision != RevisionDraft {
 		t.Errorf("it was tested in the form %q", report.Revision)
 	}
