@@ -220,30 +220,31 @@ type process struct {
 	log     *os.File
 }
 
+// addresses are where its nodes listen, on free ports: those of two have to be known before they start.
+func (one benchCase) addresses() ([]string, error) {
+	if one.across {
+		return free(2)
+	}
+	return []string{"127.0.0.1:0"}, nil
+}
+
 // startNodes starts the node, or both.
 func (l *lab) startNodes(ctx context.Context, one benchCase) (*group, error) {
 	g := new(group)
-	count := 1
-	var addresses []string
-	if one.across {
-		count = 2
-		var err error
-		if addresses, err = free(count); err != nil {
-			return g, err
-		}
+	addresses, err := one.addresses()
+	if err != nil {
+		return g, err
 	}
-	for i, name := range names[:count] {
+	for i, name := range names[:len(addresses)] {
 		args := []string{"serve", "--max-connections", "20000"}
 		if !one.limited {
 			args = append(args, "--limits", "off")
 		}
-		listen := "127.0.0.1:0"
 		if one.across {
-			listen = addresses[i]
 			other := 1 - i
 			args = append(args, "--resolve", names[other]+"="+addresses[other], "--root-ca", l.path("ca.pem"))
 		}
-		if err := l.start(ctx, g, "tiptd", name, append(args, "--listen", listen, "--data", l.path(name))); err != nil {
+		if err := l.start(ctx, g, "tiptd", name, append(args, "--listen", addresses[i], "--data", l.path(name))); err != nil {
 			return g, err
 		}
 	}
@@ -253,16 +254,11 @@ func (l *lab) startNodes(ctx context.Context, one benchCase) (*group, error) {
 // startFloors starts the floor, or both, with empty databases.
 func (l *lab) startFloors(ctx context.Context, one benchCase) (*group, error) {
 	g := new(group)
-	count := 1
-	var addresses []string
-	if one.across {
-		count = 2
-		var err error
-		if addresses, err = free(count); err != nil {
-			return g, err
-		}
+	addresses, err := one.addresses()
+	if err != nil {
+		return g, err
 	}
-	for i, name := range names[:count] {
+	for i, name := range names[:len(addresses)] {
 		data := l.path("floor-" + name)
 		if err := os.RemoveAll(data); err != nil {
 			return g, err
