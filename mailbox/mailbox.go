@@ -94,6 +94,9 @@ type Message struct {
 	From string // address that the sending node vouched for, "" for an anonymous sender or a RETURN
 	ID   tipt.MessageID
 	Body []byte // DELIVER's msg, or the encoded body of a RETURN
+
+	// OnlyDuplicate has a DELIVER looked for among those stored before, and not stored.
+	OnlyDuplicate bool
 }
 
 // Append puts a message into a mailbox. It waits, as long as ctx lasts, for room
@@ -112,6 +115,8 @@ func (m *Mailboxes) Append(ctx context.Context, msg Message, done func(store.Out
 		Body:     msg.Body,
 		MaxCount: m.options.MaxCount,
 		MaxBytes: m.options.MaxBytes,
+
+		OnlyDuplicate: msg.OnlyDuplicate,
 	}
 	// The places go first: a full mailbox makes room with what was taken.
 	places := m.placesOf(msg.User)

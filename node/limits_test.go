@@ -199,3 +199,19 @@ func TestPeerLimits(t *testing.T) {
 		})
 	}
 }
+
+// TestResendIsAnsweredFirst is section 5.3: what was stored before is answered likewise, before the count
+// of recipients, which began anew with the node, could refuse it.
+func TestResendIsAnsweredFirst(t *testing.T) {
+	a, b := limited(t, nodeB, node.Limits{})
+	alice := signIn(t, a, "alice")
+	message := func(to string) []byte { return b.Message(t, to, tipt.NewMessageID(), "hello", true) }
+	first := message("bob")
+	ask(t, []question{{"the first", alice, tipt.RequestForward, first, 0, ""}})
+	b.Restart(t, func(c *node.Config) { c.Limits = node.Limits{PeerRecipients: 1} })
+	ask(t, []question{
+		{"to another", alice, tipt.RequestForward, message("dora"), 0, ""},
+		{"a new one", alice, tipt.RequestForward, message("bob"), tipt.ErrNodeUnreachable, "new recipients a day"},
+		{"the first again", alice, tipt.RequestForward, first, 0, ""},
+	})
+}

@@ -105,17 +105,18 @@ func (n *Node) receiveMessage(ctx context.Context, from sender, m *tipt.MessageF
 		done(answer{}, fmt.Errorf("look up a recipient: %w", err))
 		return
 	}
+	var tooMany error
 	if from.foreign {
-		if err := n.limits.recipient(from.Node, name); err != nil {
-			done(answer{}, err)
-			return
-		}
+		tooMany = n.limits.recipient(from.Node, name)
 	}
-	message := mailbox.Message{User: user, Kind: store.KindDeliver, From: from.text, ID: m.ID, Body: m.Message}
+	// One that was stored before is answered likewise, before anything else can refuse it (section 5.3).
+	message := mailbox.Message{User: user, Kind: store.KindDeliver, From: from.text, ID: m.ID, Body: m.Message, OnlyDuplicate: tooMany != nil}
 	err = n.mailboxes.Append(ctx, message, func(outcome store.Outcome, err error) {
 		switch {
 		case err != nil:
 			done(answer{}, fmt.Errorf("store a message: %w", err))
+		case outcome == store.NoDuplicate:
+			done(answer{}, tooMany)
 		case outcome == store.NoUser:
 			done(refuse(tipt.ErrNoSuchUser, "no user %s here", name), nil)
 		case outcome == store.Full:

@@ -100,10 +100,11 @@ type AddInvite struct {
 type Outcome uint8
 
 const (
-	Stored    Outcome = 1 // it has its Seq
-	Duplicate Outcome = 2 // the same From, User and ID came within tipt.DuplicateRetention; looked at before anything else
-	Full      Outcome = 3 // the mailbox is full of messages that no device has taken
-	NoUser    Outcome = 4 // no such account, or a deleted one
+	Stored      Outcome = 1 // it has its Seq
+	Duplicate   Outcome = 2 // the same From, User and ID came within tipt.DuplicateRetention; looked at before anything else
+	Full        Outcome = 3 // the mailbox is full of messages that no device has taken
+	NoUser      Outcome = 4 // no such account, or a deleted one
+	NoDuplicate Outcome = 5 // OnlyDuplicate was set, and it is none
 )
 
 // Append puts a message into a mailbox. A full mailbox first drops the oldest
@@ -118,6 +119,9 @@ type Append struct {
 	Body     []byte
 	MaxCount int   // KindDeliver: quota of the mailbox, messages; 0 for none
 	MaxBytes int64 // KindDeliver: quota of the mailbox, bytes of Body; 0 for none
+
+	// OnlyDuplicate has nothing stored: the Outcome is Duplicate, NoUser or NoDuplicate. KindDeliver alone.
+	OnlyDuplicate bool
 
 	// Result
 	Outcome Outcome

@@ -93,7 +93,7 @@ func (w *writer) append(o *store.Append) error {
 		return err
 	}
 	deliver := o.Kind == store.KindDeliver
-	if b == nil || deliver && !b.fits(o) {
+	if b == nil || o.OnlyDuplicate || deliver && !b.fits(o) {
 		// The rarer way: whether it is a duplicate comes before anything else (section 5.3).
 		if deliver {
 			dup, err := w.isDuplicate(o)
@@ -107,6 +107,10 @@ func (w *writer) append(o *store.Append) error {
 		}
 		if b == nil {
 			o.Outcome = store.NoUser
+			return nil
+		}
+		if o.OnlyDuplicate {
+			o.Outcome = store.NoDuplicate
 			return nil
 		}
 		ok, err := w.makeRoom(b, o)

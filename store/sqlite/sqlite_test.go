@@ -403,6 +403,7 @@ func TestReserve(t *testing.T) {
 		refuse bool
 	}{
 		{message(user, 2, 100), true},
+		{&store.Append{User: user, OnlyDuplicate: true}, false},
 		{&store.AddOutbox{Entry: store.OutboxEntry{User: user, Node: "a.example"}}, true},
 		{&store.AddOutbox{Entry: store.OutboxEntry{User: user, Node: "a.example"}, OnlyDuplicate: true}, false},
 		{&store.CreateUser{Name: "bob"}, true},

@@ -186,8 +186,12 @@ func (w *writer) checkRoom(batch []store.Op) error {
 func grows(batch []store.Op) bool {
 	for _, op := range batch {
 		switch o := op.(type) {
-		case *store.Append, *store.CreateUser, *store.AddInvite:
+		case *store.CreateUser, *store.AddInvite:
 			return true
+		case *store.Append:
+			if !o.OnlyDuplicate {
+				return true
+			}
 		case *store.AddOutbox:
 			if !o.OnlyDuplicate {
 				return true

@@ -128,6 +128,27 @@ func testDuplicates(f *fixture) {
 		f.Errorf("twice in one batch: outcomes %d and %d", a.Outcome, b.Outcome)
 	}
 
+	// One that is only looked for is never stored.
+	nobody := f.message(user)
+	nobody.User = 1 << 40
+	for _, tt := range []struct {
+		why  string
+		o    *store.Append
+		want store.Outcome
+	}{
+		{"stored before", &store.Append{User: user, From: a.From, ID: a.ID, Time: f.now}, store.Duplicate},
+		{"not stored before", f.message(user), store.NoDuplicate},
+		{"for nobody", nobody, store.NoUser},
+	} {
+		for range 2 {
+			tt.o.OnlyDuplicate = true
+			f.commit(tt.o)
+			if tt.o.Outcome != tt.want || tt.o.Seq != 0 {
+				f.Errorf("looked for, %s: outcome %d, seq %d; want outcome %d", tt.why, tt.o.Outcome, tt.o.Seq, tt.want)
+			}
+		}
+	}
+
 	// More than ten days after the first it is a new one, from which ten days count again.
 	late := *first
 	late.Time = f.now.Add(tipt.DuplicateRetention + time.Millisecond)
