@@ -24,40 +24,25 @@ type subject struct {
 	start func(l *lab, ctx context.Context, one benchCase) (*group, error)
 }
 
+var theNode = subject{"node", (*lab).startNodes}
+
+// figures are those of some runs, by the name of the subject and that of the figure.
+type figures map[string]map[string][]float64
+
 // measure measures one case and prints a table. It returns in how many runs there were mistakes.
 func (l *lab) measure(ctx context.Context, one benchCase) (wrong int, err error) {
-	subjects := []subject{{"node", (*lab).startNodes}}
+	subjects := []subject{theNode}
 	if !one.noFloor && !l.OnlyNode {
 		subjects = append(subjects, subject{"floor", (*lab).startFloors})
 	}
 	if err := l.fill(ctx, one); err != nil {
 		return 0, err
 	}
-	figures := make(map[string]map[string][]float64) // by subject and name
-	for run := range l.Runs {
-		for _, s := range subjects {
-			fmt.Fprintf(l.progress, "%s, run %d of %d: %s\n", one.kind, run+1, l.Runs, s.name)
-			report, err := l.once(ctx, one, s, "")
-			if err != nil {
-				return wrong, err
-			}
-			if report.Mistakes.Any() {
-				wrong++
-				fmt.Fprintf(l.out, "MISTAKES of the %s: %v\n%s\n", s.name, &report.Mistakes, strings.Join(report.Mistakes.Examples, "\n"))
-			}
-			if len(report.Broken) > 0 {
-				wrong++
-				fmt.Fprintf(l.out, "BROKEN by the %s: %s\n", s.name, strings.Join(report.Broken, "\n"))
-			}
-			if figures[s.name] == nil {
-				figures[s.name] = make(map[string][]float64)
-			}
-			for _, f := range report.Figures {
-				figures[s.name][f.Name] = append(figures[s.name][f.Name], f.Value)
-			}
-		}
+	all, wrong, err := l.runs(ctx, one, subjects)
+	if err != nil {
+		return wrong, err
 	}
-	printTable(l.out, one, subjects, figures)
+	printTable(l.out, one, subjects, all)
 	if !l.Perf {
 		return wrong, nil
 	}
@@ -72,8 +57,37 @@ func (l *lab) measure(ctx context.Context, one benchCase) (wrong int, err error)
 	return wrong, printProfile(ctx, l.out, subjects, profiles)
 }
 
+// runs runs one case with the subjects in turn, and prints what is wrong.
+func (l *lab) runs(ctx context.Context, one benchCase, subjects []subject) (all figures, wrong int, err error) {
+	all = make(figures)
+	for run := range l.Runs {
+		for _, s := range subjects {
+			fmt.Fprintf(l.progress, "%s, run %d of %d: %s\n", one.kind, run+1, l.Runs, s.name)
+			report, err := l.once(ctx, one, s, "")
+			if err != nil {
+				return nil, wrong, err
+			}
+			if report.Mistakes.Any() {
+				wrong++
+				fmt.Fprintf(l.out, "MISTAKES of the %s: %v\n%s\n", s.name, &report.Mistakes, strings.Join(report.Mistakes.Examples, "\n"))
+			}
+			if len(report.Broken) > 0 {
+				wrong++
+				fmt.Fprintf(l.out, "BROKEN by the %s: %s\n", s.name, strings.Join(report.Broken, "\n"))
+			}
+			if all[s.name] == nil {
+				all[s.name] = make(map[string][]float64)
+			}
+			for _, f := range report.Figures {
+				all[s.name][f.Name] = append(all[s.name][f.Name], f.Value)
+			}
+		}
+	}
+	return all, wrong, nil
+}
+
 // printTable prints a table of medians, with the least and the greatest behind them.
-func printTable(w io.Writer, one benchCase, subjects []subject, figures map[string]map[string][]float64) {
+func printTable(w io.Writer, one benchCase, subjects []subject, all figures) {
 	fmt.Fprintf(w, "### %s\n\n|", one.name)
 	for _, s := range subjects {
 		fmt.Fprintf(w, " | %s", s.name)
@@ -86,7 +100,7 @@ func printTable(w io.Writer, one benchCase, subjects []subject, figures map[stri
 		fmt.Fprintf(w, "| %s", strings.ReplaceAll(name, "_", " "))
 		var medians []float64
 		for _, s := range subjects {
-			values := figures[s.name][name]
+			values := all[s.name][name]
 			if len(values) == 0 {
 				fmt.Fprint(w, " |")
 				continue
@@ -184,13 +198,13 @@ func record(g *group, file string) (stop func() error, err error) {
 // it serves for all cases.
 func (l *lab) fill(ctx context.Context, one benchCase) error {
 	n := max(one.accounts, l.Accounts)
-	much := l.Stored > 0 || l.Accounts > 100_000
+	much := l.Stored > 1_000_000 || l.Accounts > 100_000
 	if much {
 		for _, other := range l.allCases() {
 			n = max(n, other.accounts)
 		}
-		n += l.Stored / 1000 // theirs are the last of the file, which no case takes
 	}
+	n += l.Stored / 1000 // theirs are the last of the file, which no case takes
 	for i, name := range names {
 		if i > 0 && !one.across {
 			return nil

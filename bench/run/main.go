@@ -34,6 +34,7 @@ type cli struct {
 	Outbox      int      `placeholder:"N" help:"Messages that wait for as many other nodes."`
 	Abusers     int      `placeholder:"N" help:"Clients of each abuse, rather than 10,000, 1,000 or what else it needs."`
 	OnlyNode    bool     `help:"Leave out the floor."`
+	Growth      bool     `help:"Rather than the cases measure how the cost of a message and of a connection grows with what the node holds, in steps of ten."`
 
 	NodeCPU      string `name:"node-cpu" default:"0" placeholder:"LIST" help:"Processors of the node and of the floor, as taskset has them (${default})."`
 	GeneratorCPU string `name:"generator-cpu" default:"1" placeholder:"LIST" help:"Processors of the generator (${default})."`
@@ -79,6 +80,9 @@ func (c *cli) run(ctx context.Context, out, progress io.Writer) (err error) {
 		return err
 	}
 	fmt.Fprintln(out, conditions())
+	if c.Growth {
+		return l.grow(ctx)
+	}
 	wrong := 0
 	for _, measured := range chosen {
 		n, err := l.measure(ctx, measured)
@@ -87,10 +91,15 @@ func (c *cli) run(ctx context.Context, out, progress io.Writer) (err error) {
 		}
 		wrong += n
 	}
-	if wrong > 0 {
-		return fmt.Errorf("messages were lost, doubled, out of order or refused, or bounds broken, %d times", wrong)
+	return wrongTimes(wrong)
+}
+
+// wrongTimes is the error of so many runs in which something was wrong.
+func wrongTimes(n int) error {
+	if n == 0 {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("messages were lost, doubled, out of order or refused, or bounds broken, %d times", n)
 }
 
 // chosen returns the cases to be measured, one for each number of idle connections.
