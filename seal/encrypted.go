@@ -82,8 +82,8 @@ func decryptMDC(body []byte, key sessionKey) ([]byte, error) {
 	return packets, nil
 }
 
-// appendMDC appends to b an encrypted packet of version 1 with a literal packet
-// inside, made of header and plaintext.
+// appendMDC appends to b an encrypted packet of version 1 with header and
+// plaintext inside, which are packets together.
 func appendMDC(b, key, header, plaintext []byte) ([]byte, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -208,8 +208,8 @@ const chunkSize = 1 << (chunkOctet + 6)
 
 const chunkOctet = 6
 
-// appendAEAD appends to b an encrypted packet of version 2 with a literal packet
-// inside, made of header and plaintext.
+// appendAEAD appends to b an encrypted packet of version 2 with header, of fewer
+// than chunkSize bytes, and plaintext inside, which are packets together.
 func appendAEAD(b []byte, suite packet.CipherSuite, key, header, plaintext []byte) ([]byte, error) {
 	b = appendHeader(b, typeEncrypted, aeadBodySize(len(header)+len(plaintext)))
 	start := len(b)

@@ -50,20 +50,27 @@ func NewNodeKey(name string, now time.Time) (*NodeKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: new key: %w", err)
 	}
-	// The library gives the primary key the right to sign: take it away, and the
-	// self-signature has to be made anew.
+	if err := finishEntity(entity, config); err != nil {
+		return nil, err
+	}
+	return nodeKeyOf(entity, config)
+}
+
+// finishEntity makes of the library's new key one of section 5.1. The library gives the primary
+// key the right to sign: take it away, and the self-signature has to be made anew.
+func finishEntity(entity *openpgp.Entity, config *packet.Config) error {
 	for _, identity := range entity.Identities {
 		for _, self := range identity.SelfCertifications {
 			self.Packet.FlagSign = false
 			if err := self.Packet.SignUserId(identity.Name, entity.PrimaryKey, entity.PrivateKey, config); err != nil {
-				return nil, fmt.Errorf("seal: new key: certifying the primary key: %w", err)
+				return fmt.Errorf("seal: new key: certifying the primary key: %w", err)
 			}
 		}
 	}
 	if err := entity.AddSigningSubkey(config); err != nil {
-		return nil, fmt.Errorf("seal: new key: signing subkey: %w", err)
+		return fmt.Errorf("seal: new key: signing subkey: %w", err)
 	}
-	return nodeKeyOf(entity, config)
+	return nil
 }
 
 func nodeKeyOf(entity *openpgp.Entity, config *packet.Config) (*NodeKey, error) {
@@ -146,7 +153,7 @@ func decryptionKeys(entity *openpgp.Entity) ([]decryptionKey, error) {
 			return nil, fmt.Errorf("subkey %x: neither Curve25519 nor ML-KEM-768+X25519", subkey.PublicKey.Fingerprint)
 		}
 		d := decryptionKey{key: subkey.PrivateKey}
-		d.ended = endOf(&subkey, binding)
+		d.ended = endOf(subkey.PublicKey, binding)
 		for _, revocation := range subkey.Revocations {
 			if entity.PrimaryKey.VerifySubkeyRevocationSignature(revocation.Packet, subkey.PublicKey) != nil {
 				continue
@@ -163,10 +170,10 @@ func decryptionKeys(entity *openpgp.Entity) ([]decryptionKey, error) {
 	return keys, nil
 }
 
-// endOf is when a subkey expires; zero: never.
-func endOf(subkey *openpgp.Subkey, binding *packet.Signature) time.Time {
-	if l := binding.KeyLifetimeSecs; l != nil && *l != 0 {
-		return subkey.PublicKey.CreationTime.Add(time.Duration(*l) * time.Second)
+// endOf is when a key with that self-signature expires; zero: never.
+func endOf(key *packet.PublicKey, self *packet.Signature) time.Time {
+	if l := self.KeyLifetimeSecs; l != nil && *l != 0 {
+		return key.CreationTime.Add(time.Duration(*l) * time.Second)
 	}
 	return time.Time{}
 }

@@ -33,7 +33,7 @@ func (k *NodeKey) Open(msg []byte, now time.Time) ([]byte, error) {
 }
 
 func (k *NodeKey) open(e *envelope, now time.Time) ([]byte, error) {
-	key, err := k.sessionKey(e.keys, now)
+	key, err := unwrapFirst(e.keys, k.decryption, now)
 	if err != nil {
 		return nil, err
 	}
@@ -190,13 +190,13 @@ func (w *wrappedKey) isFor(key *packet.PrivateKey) bool {
 	return int(w.keyVersion) == key.Version && bytes.Equal(w.fingerprint, key.Fingerprint)
 }
 
-// sessionKey unwraps the first of the session keys that a key of ours fits. A
+// unwrapFirst unwraps the first of the session keys that one of our keys fits. A
 // hidden recipient may be any of ours. What is addressed to us and cannot be
 // unwrapped is a fault of the message.
-func (k *NodeKey) sessionKey(wrapped []wrappedKey, now time.Time) (sessionKey, error) {
+func unwrapFirst(wrapped []wrappedKey, keys []decryptionKey, now time.Time) (sessionKey, error) {
 	var broken error
 	for _, w := range wrapped {
-		for _, own := range k.decryption {
+		for _, own := range keys {
 			if !own.opensAt(now) || !w.hidden() && !w.isFor(own.key) {
 				continue
 			}
@@ -260,55 +260,79 @@ func (w *wrappedKey) checkFields() error {
 }
 
 // readLiteral returns the contents of the one literal packet that the
-// decrypted packets must be, which it may move within b. The file name, the
-// date and the hint at the kind of contents mean nothing here.
+// decrypted packets must be, which it may move within b.
 func readLiteral(b []byte) ([]byte, error) {
-	p, err := onlyPacket(b)
+	in, err := readInside(b, false)
 	if err != nil {
 		return nil, err
 	}
-	if p.kind == typeCompressed {
-		inner, err := readPadded(p.appendBody(p.head[:0]))
+	return in.contents()
+}
+
+// An inside is what is encrypted in a message: a literal packet, and the two packets around it
+// where it is signed.
+type inside struct {
+	onePass, literal, signature rawPacket
+}
+
+// readInside sorts the packets in b, where all of them may be in one compressed packet that
+// compresses nothing. It refuses those of a signature unless signed.
+func readInside(b []byte, signed bool) (inside, error) {
+	in, compressed, err := sortInside(b, signed)
+	if err == nil && compressed.raw != nil {
+		if b, err = readPadded(compressed.appendBody(compressed.head[:0])); err != nil {
+			return inside{}, err
+		}
+		in, compressed, err = sortInside(b, signed)
+		if err == nil && compressed.raw != nil {
+			return inside{}, compressed.refused()
+		}
+	}
+	return in, err
+}
+
+func sortInside(b []byte, signed bool) (in inside, compressed rawPacket, err error) {
+	for len(b) > 0 {
+		p, rest, err := nextPacket(b)
 		if err != nil {
-			return nil, err
+			return inside{}, rawPacket{}, err
 		}
-		if p, err = onlyPacket(inner); err != nil {
-			return nil, err
+		b = rest
+		first := in.onePass.raw == nil && in.literal.raw == nil && compressed.raw == nil
+		switch {
+		case p.skipped():
+		case p.kind == typeOnePassSignature && signed && first:
+			in.onePass = p
+		case p.kind == typeLiteral && (in.literal.raw != nil || compressed.raw != nil):
+			return inside{}, rawPacket{}, errors.New("second literal packet")
+		case p.kind == typeLiteral:
+			in.literal = p
+		case p.kind == typeSignature && in.onePass.raw != nil && in.literal.raw != nil && in.signature.raw == nil:
+			in.signature = p
+		case p.kind == typeCompressed && first:
+			compressed = p
+		default:
+			return inside{}, rawPacket{}, p.refused()
 		}
 	}
-	if p.kind != typeLiteral {
-		return nil, p.refused()
+	switch {
+	case in.literal.raw == nil && compressed.raw == nil:
+		return inside{}, rawPacket{}, errors.New("no literal packet")
+	case in.onePass.raw != nil && in.signature.raw == nil:
+		return inside{}, rawPacket{}, errors.New("one-pass signature packet without a signature")
+	case in.signature.tail != nil:
+		return inside{}, rawPacket{}, errors.New("signature in pieces")
 	}
-	literal := p.appendBody(p.head[:0])
+	return in, compressed, nil
+}
+
+// contents returns what the literal packet holds, which it may move. The file name, the
+// date and the hint at the kind of contents mean nothing here.
+func (in *inside) contents() ([]byte, error) {
+	literal := in.literal.appendBody(in.literal.head[:0])
 	if len(literal) < 2 || len(literal) < 2+int(literal[1])+4 {
 		return nil, errTruncated
 	}
 	contents := literal[2+int(literal[1])+4:]
 	return contents[:len(contents):len(contents)], nil
-}
-
-// onlyPacket returns the one packet of b that is not skipped, which is a literal
-// packet or a compressed one.
-func onlyPacket(b []byte) (only rawPacket, err error) {
-	for len(b) > 0 {
-		p, rest, err := nextPacket(b)
-		if err != nil {
-			return rawPacket{}, err
-		}
-		b = rest
-		if p.skipped() {
-			continue
-		}
-		switch {
-		case p.kind != typeLiteral && (p.kind != typeCompressed || only.raw != nil):
-			return rawPacket{}, p.refused()
-		case only.raw != nil:
-			return rawPacket{}, errors.New("second literal packet")
-		}
-		only = p
-	}
-	if only.raw == nil {
-		return rawPacket{}, errors.New("no literal packet")
-	}
-	return only, nil
 }

@@ -100,7 +100,7 @@ func (o *Opener) Open(msg []byte, from tipt.Address, now time.Time) ([]byte, err
 		defer clear(key)
 		return e.open(sessionKey{key: key})
 	}
-	key, err := o.key.sessionKey(e.keys, now)
+	key, err := unwrapFirst(e.keys, o.key.decryption, now)
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func retire(subkey *openpgp.Subkey, now time.Time, config *packet.Config) (keep,
 	if err != nil {
 		return false, false, err
 	}
-	if end := endOf(subkey, binding); !end.IsZero() {
+	if end := endOf(subkey.PublicKey, binding); !end.IsZero() {
 		if encrypts(binding) {
 			end = end.Add(oldKeyRetention)
 		}
@@ -90,7 +90,7 @@ func (k *NodeKey) AddMLKEM(now time.Time) (*NodeKey, error) {
 	for i := range entity.Subkeys {
 		subkey := &entity.Subkeys[i]
 		binding, err := subkey.LatestValidBindingSignature(time.Time{}, nil)
-		if err == nil && subkey.IsPQ() && endOf(subkey, binding).IsZero() {
+		if err == nil && subkey.IsPQ() && endOf(subkey.PublicKey, binding).IsZero() {
 			return nil, ErrHasMLKEM
 		}
 	}

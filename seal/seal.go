@@ -16,12 +16,12 @@ import (
 // compressed nor signed.
 //
 // The message is longer than plaintext by less than 200 bytes, or 1,300 with
-// ML-KEM, and by 16 for every 4,096 bytes. An error says that the certificate
-// has nothing valid to seal to.
+// ML-KEM, and by 16 for every 4,096 bytes. Where the certificate has nothing valid to
+// seal to, the error wraps [ErrCannotSeal].
 func (c *Certificate) Seal(plaintext []byte, now time.Time) ([]byte, error) {
 	to, err := c.recipientAt(now)
 	if err != nil {
-		return nil, fmt.Errorf("seal: certificate %s: %w", c.fingerprint, err)
+		return nil, fmt.Errorf("%w: certificate %s: %w", ErrCannotSeal, c.fingerprint, err)
 	}
 	msg, err := to.seal(plaintext)
 	if err != nil {
@@ -61,17 +61,25 @@ func (r *recipient) newSessionKey() (sessionKeyPair, error) {
 }
 
 func (r *recipient) sealWith(pair sessionKeyPair, plaintext []byte) ([]byte, error) {
-	// A literal packet of binary data without a name or a date.
-	header := appendHeader(nil, typeLiteral, 6+len(plaintext))
-	header = append(header, 'b', 0, 0, 0, 0, 0)
-	size := mdcBodySize(len(header) + len(plaintext))
+	return r.sealPackets(pair, appendLiteralHeader(nil, len(plaintext)), plaintext)
+}
+
+// appendLiteralHeader appends the start of a literal packet of n bytes of binary data without a
+// name or a date.
+func appendLiteralHeader(b []byte, n int) []byte {
+	return append(appendHeader(b, typeLiteral, 6+n), 'b', 0, 0, 0, 0, 0)
+}
+
+// sealPackets encrypts packets whose first bytes, fewer than chunkSize, are header and the others rest.
+func (r *recipient) sealPackets(pair sessionKeyPair, header, rest []byte) ([]byte, error) {
+	size := mdcBodySize(len(header) + len(rest))
 	if r.aead {
-		size = aeadBodySize(len(header) + len(plaintext))
+		size = aeadBodySize(len(header) + len(rest))
 	}
 	msg := make([]byte, 0, len(pair.packet)+maxHeaderSize+size)
 	msg = append(msg, pair.packet...)
 	if r.aead {
-		return appendAEAD(msg, r.suite, pair.key, header, plaintext)
+		return appendAEAD(msg, r.suite, pair.key, header, rest)
 	}
-	return appendMDC(msg, pair.key, header, plaintext)
+	return appendMDC(msg, pair.key, header, rest)
 }

@@ -84,7 +84,7 @@ func TestSealPackets(t *testing.T) {
 					t.Errorf("encrypted packet starts with % x", h[:4])
 				}
 			}
-			key, err := k.sessionKey(e.keys, testTime)
+			key, err := unwrapFirst(e.keys, k.decryption, testTime)
 			if err != nil {
 				t.Fatal(err)
 			}

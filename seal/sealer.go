@@ -47,7 +47,7 @@ func (s *Sealer) Certificate() *Certificate { return s.certificate }
 func (s *Sealer) Seal(plaintext []byte, now time.Time) ([]byte, error) {
 	to, err := s.certificate.recipientAt(now)
 	if err != nil {
-		return nil, fmt.Errorf("seal: certificate %s: %w", s.certificate.fingerprint, err)
+		return nil, fmt.Errorf("%w: certificate %s: %w", ErrCannotSeal, s.certificate.fingerprint, err)
 	}
 	pair, err := s.take(to, now)
 	if err != nil {

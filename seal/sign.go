@@ -45,9 +45,7 @@ func (c *Certificate) SigningKey(keyID string, now time.Time) (ed25519.PublicKey
 	if keyID == c.fingerprint {
 		return nil, errors.New("seal: the primary key certifies and does not sign")
 	}
-	if now = now.Add(clockSkew); c.changed.Before(now.Add(maxAhead)) {
-		now = later(now, c.changed)
-	}
+	now = c.notBeforeChange(now)
 	if err := checkVerifiable(c.entity.PrimaryKey); err != nil {
 		return nil, err
 	}
@@ -74,6 +72,15 @@ func (c *Certificate) SigningKey(keyID string, now time.Time) (ed25519.PublicKey
 		return ed25519Key(subkey.PublicKey)
 	}
 	return nil, ErrNoSigningKey
+}
+
+// notBeforeChange returns the time at which a certificate is judged for a signature of now: with
+// clockSkew, and no earlier than it was changed unless that is more than maxAhead from then.
+func (c *Certificate) notBeforeChange(now time.Time) time.Time {
+	if now = now.Add(clockSkew); c.changed.Before(now.Add(maxAhead)) {
+		return later(now, c.changed)
+	}
+	return now
 }
 
 // signsOnly reports whether a subkey's binding gives it the right to sign and
@@ -105,7 +112,7 @@ func newestSigningKey(entity *openpgp.Entity) (signingKey, error) {
 		subkey := &entity.Subkeys[i]
 		binding, err := subkey.Verify(time.Time{}, nil)
 		made := subkey.PublicKey.CreationTime
-		if err != nil || !signsOnly(binding) || !endOf(subkey, binding).IsZero() || newest.key != nil && made.Before(since) {
+		if err != nil || !signsOnly(binding) || !endOf(subkey.PublicKey, binding).IsZero() || newest.key != nil && made.Before(since) {
 			continue
 		}
 		secret, ok := subkey.PrivateKey.PrivateKey.(*eddsa.PrivateKey)
