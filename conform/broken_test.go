@@ -19,7 +19,7 @@ func TestProxy(t *testing.T) {
 	o.Connect = address
 	report := run(t, o)
 	stop()
-	clean(t, report, "--admin", "--slow", "--peer", "by invitation", "not closed", "no anonymous")
+	clean(t, report, unhelped...)
 }
 
 // Each broken node is caught, and by the clause that it breaks.
@@ -45,12 +45,14 @@ func TestBrokenNodes(t *testing.T) {
 			n, o := n, options(n)
 			switch {
 			case d.second:
-				n, o = withSecond(t, d.hand)
+				n, o = withSecond(t, d.hand, d.own)
+				o.PeerRate = peerRate
 			case d.own != nil:
 				n = tipttest.Start(t, d.own)
 				o = options(n)
 				o.operate = operate(t, n, d.own)
 				o.Slow, o.Quota, o.silence = true, quota, time.Second
+				o.Connections, o.unsigned = connections, time.Second
 			}
 			address, stop := proxy(t, n, d)
 			defer stop()

@@ -3,6 +3,7 @@ package conform
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 func accountScenarios() []scenario {
@@ -12,8 +13,9 @@ func accountScenarios() []scenario {
 		{name: "registration-closed", clauses: []string{"T-4.18"}, run: checkRegistrationClosed},
 		{name: "sign-in", clauses: []string{"T-4.19", "T-4.20", "T-4.21", "T-4.22", "T-4.26"}, run: checkSignIn},
 		{name: "credentials", clauses: []string{"T-4.23", "T-4.24"}, run: checkCredentials},
+		{name: "failed-sign-ins", clauses: []string{"T-3.35", "T-4.53"}, run: checkFailedSignIns},
 		{name: "set-password", clauses: []string{"T-4.38", "T-4.39", "T-4.40", "T-4.41"}, run: checkSetPassword},
-		{name: "delete-account", clauses: []string{"T-4.46", "T-4.47", "T-4.48", "T-4.49"}, run: checkDeleteAccount},
+		{name: "delete-account", clauses: []string{"T-4.46", "T-4.47", "T-4.48", "T-4.49", "T-4.101"}, run: checkDeleteAccount},
 		{name: "set-key", clauses: []string{"T-4.51", "T-4.52"}, run: checkSetKey},
 	}
 }
@@ -163,6 +165,58 @@ func checkCredentials(t *T) {
 	}
 }
 
+const (
+	// severalFailures is after how many the suite takes a node for one that makes nobody wait.
+	severalFailures = 10
+	// longestWait is how long it waits where a node makes one wait.
+	longestWait = 5 * time.Second
+)
+
+func checkFailedSignIns(t *T) {
+	u, other := t.newUser(), t.newUser()
+	c := t.greeted()
+	fail := func(c *conn, u *user) *packet {
+		return c.response(c.ask(reqSignIn, fields{"user", u.name, "pass", "wrong password"}))
+	}
+	// busy fails until that is BUSY.
+	busy := func() *packet {
+		for range severalFailures {
+			if p := fail(c, u); p.code == errBusy {
+				return p
+			}
+		}
+		return nil
+	}
+	p := busy()
+	if p == nil {
+		t.skip(fmt.Sprintf("%d failures for one name, and no BUSY: the node's operator has set no limit, or a higher one", severalFailures))
+	}
+	if p := fail(t.greeted(), other); p.code == errBusy {
+		t.skip("SIGN_IN is BUSY for a name without failures too: the node has other reasons")
+	}
+	t.on("T-3.35")
+	c.alive("BUSY")
+	wait := time.Duration(p.wait()) * time.Millisecond
+	switch {
+	case t.s.drafts():
+		t.apart["T-4.53"] = seedAlone
+		return
+	case wait > longestWait:
+		t.skip(fmt.Sprintf("after so many failures SIGN_IN is BUSY with a wait of %v, and no longer one was waited for", wait))
+	}
+	t.on("T-4.53")
+	if wait == 0 {
+		t.fatal(c, "BUSY with `wait` after several failures", p.String())
+	}
+	t.pause(wait)
+	p = busy()
+	if p == nil {
+		t.fatal(c, "BUSY again after further failures", fmt.Sprintf("%d failures, and no BUSY", severalFailures))
+	}
+	grown := time.Duration(p.wait()) * time.Millisecond
+	t.check(c, grown > wait, fmt.Sprintf("BUSY with a `wait` over %v after a further failure", wait), grown.String())
+}
+
 func checkSetPassword(t *T) {
 	u := t.newUser()
 	mine := t.signIn(u, "dev", "mine")
@@ -220,7 +274,9 @@ func checkDeleteAccount(t *T) {
 	other.wantClose("DELETE_ACCOUNT on another connection", 4002)
 	again := t.greeted()
 	again.try(reqSignIn, fields{"user", u.name, "pass", u.pass}, "a deleted account", errCredentials)
+	t.on("T-4.101")
 	again.try(reqSignIn, fields{"user", u.name, "tok", bin(c.tok)}, "a deleted account's token", errCredentials)
+	again.try(reqSignIn, fields{"user", u.name, "dev", "other", "tok", bin(other.tok)}, "the token of a deleted account's other device", errCredentials)
 	t.on("T-4.48")
 	again.try(reqRegister, t.registration(u.name, u.pass), "the name of a deleted account", errNameTaken)
 	t.on("T-4.49")

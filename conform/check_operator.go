@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -11,6 +12,8 @@ func operatorScenarios() []scenario {
 	return []scenario{
 		{name: "maintenance", clauses: []string{"T-1.8", "T-1.14", "T-1.32"}, run: checkMaintenance, admin: true, alone: true},
 		{name: "restart", clauses: []string{"T-1.31", "T-3.36", "T-4.98"}, run: checkRestart, admin: true, alone: true},
+		{name: "work-in-flight", clauses: []string{"T-3.35", "T-3.39"}, run: checkWork, admin: true, peer: true, alone: true},
+		{name: "rotated", clauses: []string{"T-5.3", "T-5.4", "T-5.5"}, run: checkRotated, admin: true, alone: true},
 		{name: "disabled", clauses: []string{"T-4.33", "T-4.34"}, run: checkDisabled, admin: true},
 	}
 }
@@ -68,17 +71,7 @@ func checkRestart(t *T) {
 		t.check(c, wait >= 0 && wait <= 0xffff, "GOING_AWAY with `wait`", p.String())
 	}
 	t.clause = "" // it comes back, or nothing else can be tested
-	const patience = time.Minute
-	for end := time.Now().Add(patience); ; t.pause(100 * time.Millisecond) {
-		secure, _, _, err := t.s.upgrade(t.ctx, dialOptions{})
-		if err == nil {
-			_ = secure.Close() // not wanted
-			return
-		}
-		if time.Now().After(end) {
-			t.fatal(nil, fmt.Sprintf("the node to serve %v after its restart", patience), err.Error())
-		}
-	}
+	t.served("its restart")
 }
 
 // closedAfter returns how long after a packet the close frame came.
@@ -123,4 +116,87 @@ func checkDisabled(t *T) {
 	if again.want(p, fmt.Sprintf("SIGN_IN of %s, enabled again", u.name), ok) {
 		again.wantTexts("that came meanwhile", "meanwhile")
 	}
+}
+
+// checkWork has a request in flight while the node goes into maintenance: the second node is slow to answer it.
+func checkWork(t *T) {
+	c := t.member()
+	s := t.part(c, faceOrder)
+	inFlight := c.ask(reqForward, s.forward(true, "in flight"))
+	one := s.want("in flight")
+	began := make(chan error, 1)
+	go func() {
+		_, err := t.s.operator(t.ctx, "maintenance", "on")
+		began <- err
+	}()
+	answer := sync.OnceFunc(func() { one.answer <- delivered })
+	defer func() {
+		answer()
+		if err := <-began; err != nil {
+			t.wrong(nil, "the operator's command to begin maintenance", err.Error())
+		}
+		if _, err := t.s.operator(t.ctx, "maintenance", "off"); err != nil {
+			t.wrong(nil, "the operator's command to end maintenance", err.Error())
+		}
+	}()
+	away := c.find(func(p *packet) bool { return p.pakt == pktEvent && p.reqt == evtGoingAway })
+	if away == nil {
+		t.skip("the node goes into maintenance without GOING_AWAY: " + c.state())
+	}
+	// soon is how fast a node that waits for what is in flight answers all else.
+	const soon = time.Second
+	wantResponse := func(clause string, id uint8, what string, codes ...int) *packet {
+		p := c.find(func(p *packet) bool { return p.pakt == pktResponse && p.id == id })
+		if p == nil && !c.open() && c.closedAfter(away) < soon {
+			t.skip("the node closes at once, though a request is in flight")
+		}
+		t.on(clause)
+		if p == nil {
+			t.fatal(c, "a response to "+what+" after GOING_AWAY", c.state())
+		}
+		c.want(p, what+" after GOING_AWAY", append(codes, ok, errBusy)...)
+		return p
+	}
+	for _, one := range []struct {
+		request int
+		body    any
+	}{{reqGetInfo, nil}, {reqListDevices, nil}, {reqForward, t.forward(true, c.sealed("late", recipe{}))}} {
+		name := requestNames[one.request]
+		if wantResponse("T-3.39", c.ask(one.request, one.body), name).code == errBusy {
+			wantResponse("T-3.35", c.ask(reqGetInfo, nil), "GET_INFO behind "+name+", which was BUSY,")
+		}
+	}
+	answer()
+	p := wantResponse("T-3.39", inFlight, "the FORWARD that was in flight", errNodeTimeout)
+	if p.code == ok && !bytes.Equal(p.body.get("resp").bytes(), delivered.body) {
+		t.wrong(c, "resp as the second node answered", p.String())
+	}
+}
+
+// checkRotated looks at the node's key after a rotation, and seals to the one of before.
+func checkRotated(t *T) {
+	c, old := t.member(), t.s.key
+	if _, err := t.s.operator(t.ctx, "key", "rotate"); err != nil {
+		t.skip("the operator's command does not rotate the key: " + err.Error())
+	}
+	t.on("T-5.5")
+	var key *nodeKey
+	c.eventually("another certificate after a rotation", func() bool {
+		var err error
+		if key, err = t.s.fetchKey(t.ctx); err != nil {
+			t.fatal(nil, "the node's certificate after a rotation", err.Error())
+		}
+		return !bytes.Equal(key.bytes, old.bytes)
+	})
+	t.s.key = key
+	t.check(nil, bytes.Equal(key.entity.PrimaryKey.Fingerprint, old.entity.PrimaryKey.Fingerprint),
+		fmt.Sprintf("the primary key %x", old.entity.PrimaryKey.Fingerprint), fmt.Sprintf("%x", key.entity.PrimaryKey.Fingerprint))
+	t.check(nil, !bytes.Equal(key.to.Fingerprint, old.to.Fingerprint), "a new subkey that encrypts", "the one of before")
+	for _, aead := range []bool{false, true} {
+		c.wantAnswer("a message sealed to the key of before a rotation", c.sealed("to the old key", recipe{to: old.to, aead: aead}), ok)
+		c.wantTexts("sealed to the key of before a rotation", "to the old key")
+		c.wantAnswer("a message sealed to the key of after a rotation", c.sealed("to the new key", recipe{aead: aead}), ok)
+		c.wantTexts("sealed to the key of after a rotation", "to the new key")
+	}
+	t.checkCertificate(key)
 }

@@ -27,6 +27,11 @@ func checkPublicKey(t *T) {
 	t.on("T-5.2")
 	caching := strings.ReplaceAll(k.header.Get("Cache-Control"), " ", "")
 	t.check(nil, slices.Contains(strings.Split(caching, ","), "max-age=3600"), "Cache-Control with max-age=3600", caching)
+	t.checkCertificate(k)
+}
+
+// checkCertificate holds the node's certificate against section 5.1.
+func (t *T) checkCertificate(k *nodeKey) {
 	t.on("T-5.3")
 	e, now := k.entity, time.Now()
 	t.check(nil, e.PrimaryKey.Version == 4, "a version 4 key", fmt.Sprint(e.PrimaryKey.Version))

@@ -49,16 +49,12 @@ type Clause struct {
 
 // Why a clause has no scenario.
 const (
-	inside        = "happens inside the node: nothing that a guest can see tells it"
-	takesDays     = "shows only after days"
-	takesHours    = "shows only after an hour"
-	needsLimits   = "depends on limits that the operator sets"
-	needsNames    = "needs names that resolve as the suite wishes"
-	needsOperator = "needs a node that the operator bars, or a load that a guest must not cause"
-	needsLoad     = "needs a load or a fault that a guest must not cause"
-	needsWork     = "needs a request that takes the node longer than its stop: an idle one closes at once"
-	faulty        = "says that something in the node is broken, which no guest can bring about from outside"
-	statistics    = "shows only in statistics of times, which a loaded machine falsifies"
+	inside     = "happens inside the node: nothing that a guest can see tells it"
+	takesDays  = "shows only after days"
+	takesHours = "shows only after an hour"
+	needsNames = "needs names that resolve as the suite wishes"
+	faulty     = "says that something in the node is broken, which no guest can bring about from outside"
+	statistics = "shows only in statistics of times, which a loaded machine falsifies"
 )
 
 // Clauses returns all clauses, in the order of the specification.
@@ -128,6 +124,8 @@ func Page() string {
 	}{
 		{"`--peer`, by which the suite plays a second node", func(s scenario) bool { return s.peer }},
 		{"`--admin`, the operator's command", func(s scenario) bool { return s.admin }},
+		{"`--connections`, which says how few the node takes", func(s scenario) bool { return s.connections }},
+		{"`--peer-rate`, which says how few messages of another node it takes a minute", func(s scenario) bool { return s.rate }},
 		{"`--quota`, which says how little the node holds, or `--slow`", func(s scenario) bool { return s.quota }},
 		{"`--slow`, some minutes", func(s scenario) bool { return s.slow && !s.quota }},
 	} {

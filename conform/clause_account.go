@@ -54,5 +54,5 @@ var accountClauses = []Clause{
 	{"T-4.50", Must, NodeSide, Ours, "Its outbox is still sent, and RETURNs to it are dropped.", ""},
 	{"T-4.51", Must, NodeSide, Ours, "SET_KEY takes a certificate of at most 8,192 bytes, or nil for none; a longer `key` is TOO_LARGE.", ""},
 	{"T-4.52", Must, NodeSide, Ours, "A `key` that is not exactly one certificate without secret packets, un-armored, is MALFORMED.", ""},
-	{"T-4.53", Should, NodeSide, Ours, "After several failures for one name from one network SIGN_IN is BUSY, with a growing `wait`.", needsLimits},
+	{"T-4.53", Should, NodeSide, Ours, "After several failures for one name from one network SIGN_IN is BUSY, with a growing `wait`.", ""},
 }

@@ -8,6 +8,6 @@ var errorClauses = []Clause{
 	{"T-6.5", Must, NodeSide, Ours, "A destination's error is one of CNNodeForwardError.", ""},
 	{"T-6.6", Must, NodeSide, Ours, "INTERNAL is said of a fault of the node itself.", faulty},
 	{"T-6.7", Must, ClientSide, Ours, "A client takes an unlisted code as a failure of unknown reason.", ""},
-	{"T-6.8", Must, NodeSide, Ours, "A FORWARD or GET_NODE_KEY to a node that this one's operator has barred is NODE_REFUSED, or comes back with that `code`.", needsOperator},
+	{"T-6.8", Must, NodeSide, Ours, "A FORWARD or GET_NODE_KEY to a node that this one's operator has barred is NODE_REFUSED, or comes back with that `code`.", ""},
 	{"T-6.9", Must, NodeSide, Ours, "OUTBOX_FULL answers a FORWARD with `wait` false when too much waits to be forwarded already.", ""},
 }

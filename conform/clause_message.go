@@ -42,8 +42,9 @@ var messageClauses = []Clause{
 	{"T-4.97", Must, NodeSide, Ours, "A RETURN reaches every device of the sender, and is answered like DELIVER; repeated, it has the same `mid`.", ""},
 	{"T-4.98", Must, NodeSide, Ours, "GOING_AWAY has `wait`, in seconds.", ""},
 	{"T-4.100", Must, NodeSide, Ours, "RETURN's `node` is the mapped name, in whatever form the FORWARD had it.", ""},
-	{"T-4.101", Must, NodeSide, Ours, "When an account is deleted its mailbox and its devices are gone.", inside},
+	{"T-4.101", Must, NodeSide, Ours, "When an account is deleted its devices are gone: no token of theirs signs in.", ""},
 	{"T-4.102", Must, NodeSide, Ours, "A full mailbox first drops the oldest messages that at least one device has taken, and no others.", ""},
 	{"T-4.103", Must, NodeSide, Ours, "RETURNs are outside the mailbox's quota.", ""},
+	{"T-4.104", Must, NodeSide, Ours, "When an account is deleted its mailbox is gone.", inside},
 	{"T-4.99", Should, ClientSide, Ours, "A client adds a random part to GOING_AWAY's `wait`.", ""},
 }

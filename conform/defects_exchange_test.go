@@ -212,6 +212,12 @@ var accountDefects = []defect{
 	swap("T-4.46", reqDeleteAccount, errCredentials, errPasswordInvalid),
 	closes("T-4.47", 4002, 1001),
 	swap("T-4.48", reqRegister, errNameTaken, errNameInvalid),
+	{clause: "T-4.101", name: "keeps a device", ask: func(b *bent, f fields) []raw {
+		if body := f.part("body"); number(f, "reqt") == reqSignIn && words(body, "dev") == "other" && body.get("tok") != nil {
+			return b.fail(f, ok)
+		}
+		return nil
+	}},
 	swap("T-4.51", reqSetKey, errTooLarge, errMalformed),
 	swap("T-4.52", reqSetKey, errMalformed, ok),
 	{clause: "T-4.40", name: "a place at the start", say: func(b *bent, f fields, _ int) any {

@@ -77,6 +77,11 @@ func otherKey(r *http.Request, p *page) {
 	if r.URL.Path != "/api/public_key" {
 		return
 	}
+	p.body = strangersKey()
+}
+
+// strangersKey is a certificate of nobody whom the suite knows.
+func strangersKey() []byte {
 	e, err := openpgp.NewEntity("another", "", "", &pgp.Config{Algorithm: pgp.PubKeyAlgoEdDSA})
 	if err != nil {
 		panic(err)
@@ -85,7 +90,7 @@ func otherKey(r *http.Request, p *page) {
 	if err := e.Serialize(&b); err != nil {
 		panic(err)
 	}
-	p.body = b.Bytes()
+	return b.Bytes()
 }
 
 func everySecond(b *bent, _ fields) bool { b.count++; return b.count%2 == 0 }

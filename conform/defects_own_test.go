@@ -36,6 +36,8 @@ func operate(t *testing.T, n *tipttest.Node, configure func(*node.Config)) func(
 			path, body = "maintenance", node.AdminMaintenance{On: args[1] == "on"}
 		case "invite":
 			path = "invites"
+		case "key":
+			path = "key/" + args[1]
 		case "user":
 			path = "users/" + args[2] + "/" + args[1]
 		}
@@ -69,8 +71,8 @@ func TestNodeWithOperator(t *testing.T) {
 		configure func(*node.Config)
 		untested  []string
 	}{
-		"open":   {func(c *node.Config) { small(c); c.Silence, c.Anonymous = time.Second, true }, []string{"by invitation", "not closed"}},
-		"invite": {byInvitation, []string{"--slow", "not closed", "no anonymous"}},
+		"open":   {func(c *node.Config) { small(c); c.Silence, c.Anonymous, c.NoLimits = time.Second, true, false }, []string{"by invitation", "not closed"}},
+		"invite": {byInvitation, []string{"--slow", "not closed", "no anonymous", "no BUSY"}},
 		"closed": {func(c *node.Config) { c.Registration = tipt.RegistrationClosed }, []string{"--slow", "by invitation", "is closed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -81,7 +83,7 @@ func TestNodeWithOperator(t *testing.T) {
 			if name == "open" {
 				o.Slow, o.silence, o.Quota = true, time.Second, quota
 			}
-			clean(t, run(t, o), append(tt.untested, "--peer")...)
+			clean(t, run(t, o), append(tt.untested, "--peer", "--connections", "--peer-rate")...)
 		})
 	}
 }
@@ -123,6 +125,78 @@ func stopping(clause, name string, change func(fields) any) defect {
 	}}
 }
 
+// waits is a node that makes those wait whose sign-ins fail.
+func waits(c *node.Config) { c.NoLimits = false }
+
+// waiting is a node whose BUSY to SIGN_IN is changed.
+func waiting(name string, e fields) defect {
+	return edit("T-4.53", name, reqSignIn, func(f fields) fields {
+		if f.code() == errBusy {
+			return f.with("err", e)
+		}
+		return f
+	}).of(waits)
+}
+
+// connections is how many a node of the tests takes, where it takes few.
+const connections = 40
+
+func few(c *node.Config) { c.MaxConnections = connections }
+
+// short is a node that closes one of its connections before they run short: that of such a number.
+func short(clause, name string, number, code int) defect {
+	var mu sync.Mutex // guards all
+	var all []*bent
+	return defect{clause: clause, name: name, own: few, begin: func(b *bent) {
+		mu.Lock()
+		defer mu.Unlock()
+		if all = append(all, b); len(all) == connections-10 {
+			closed := all[number]
+			closed.mu.Lock()
+			defer closed.mu.Unlock()
+			closed.shut(code)
+		}
+	}}
+}
+
+// The numbers of connections of the scenario connections-short, behind the one that begins a run.
+const (
+	signedInFirst = iota + 1
+	longUnsigned
+	lessLongUnsigned
+	youngUnsigned
+)
+
+// rotating is a node whose key is served, and messages to it answered, in another way once it was rotated.
+func rotating(name string, serve func(p *page, before []byte), answer func() raw) defect {
+	var mu sync.Mutex // guards the following
+	var before []byte
+	rotated := false
+	d := answers("T-5.5", name, func(resp raw) raw {
+		mu.Lock()
+		defer mu.Unlock()
+		if rotated && answer != nil {
+			return answer()
+		}
+		return resp
+	}).of(asUsual)
+	d.page = func(r *http.Request, p *page) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case r.URL.Path != "/api/public_key":
+		case before == nil:
+			before = p.body
+		case !bytes.Equal(before, p.body):
+			rotated = true
+			if serve != nil {
+				serve(p, before)
+			}
+		}
+	}
+	return d
+}
+
 // ownDefects are nodes that are broken in what needs a configuration or an operator, or waits.
 var ownDefects = []defect{
 	{clause: "T-1.8", name: "does not say when to come again", own: asUsual, head: func(h http.Header) { h.Del("Retry-After") }},
@@ -135,6 +209,17 @@ var ownDefects = []defect{
 	closes("T-1.31", 1001, 1012).of(asUsual),
 	stopping("T-3.36", "stops without a word", func(fields) any { return []raw{} }),
 	stopping("T-4.98", "does not say how long to wait", func(f fields) any { return f.with("body", fields{}) }),
+	deaf("T-3.35", "reads nothing after BUSY", func(f fields) bool { return f.code() == errBusy }).of(waits),
+	waiting("does not say how long to wait", fields{"code", errBusy}),
+	waiting("makes everybody wait alike", fields{"code", errBusy, "wait", 1000}),
+	short("T-1.12", "closes one that is signed in", signedInFirst, 1013),
+	short("T-1.12", "closes a younger one first", lessLongUnsigned, 1013),
+	short("T-1.12", "closes the youngest", youngUnsigned, 1013),
+	short("T-1.12", "closes with another code", longUnsigned, 1012),
+	short("T-1.33", "closes with another code", longUnsigned, 1012),
+	rotating("does not rotate", func(p *page, before []byte) { p.body = before }, nil),
+	rotating("makes another primary key", func(p *page, _ []byte) { p.body = strangersKey() }, nil),
+	rotating("forgets its old key", nil, func() raw { return fields{"err", fields{"code", errCannotOpen}}.pack() }),
 	swap("T-4.33", reqSignIn, errDisabled, errCredentials).of(asUsual),
 	closes("T-4.34", 4002, 4001).of(asUsual),
 	{clause: "T-1.27", name: "says nothing", own: silent, down: func(_ *bent, f frame) []frame {

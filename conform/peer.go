@@ -28,9 +28,11 @@ const (
 	faceKey    = "key"
 	faceLarge  = "large"
 	faceTLS    = "tls"
+	faceBarred = "barred"
+	faceLoud   = "loud"
 )
 
-var faces = []string{faceOrder, faceStatus, faceRetry, faceVouch, faceKey, faceLarge, faceTLS}
+var faces = []string{faceOrder, faceStatus, faceRetry, faceVouch, faceKey, faceLarge, faceTLS, faceBarred, faceLoud}
 
 // PeerNames are the names of the second node that the suite plays, below the one that
 // [Options].Peer gives it.

@@ -13,7 +13,7 @@ func TestNodeOfTheDrafts(t *testing.T) {
 	o := options(n)
 	o.Revision = RevisionDraft
 	report := run(t, o)
-	clean(t, report, "--admin", "--slow", "--peer", "by invitation", "not closed", "no anonymous", "--revision")
+	clean(t, report, append(unhelped, "--revision")...)
 	if passed := report.Count(Passed); passed < 185 {
 		t.Errorf("only %d clauses were tested", passed)
 	}

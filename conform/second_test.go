@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,13 +18,15 @@ import (
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/tipttest"
 	"github.com/tipt/tipt-go/node"
+	"github.com/tipt/tipt-go/peer"
 )
 
 const secondBase = "second.example"
 
 // withSecond starts a node that reaches the second node that the suite plays, and returns how
-// the suite reaches both. hand, unless it is nil, changes what the node hands over.
-func withSecond(t *testing.T, hand func(*http.Request)) (*tipttest.Node, Options) {
+// the suite reaches both, and the node's operator. hand, unless it is nil, changes what the node
+// hands over, and own the node's configuration.
+func withSecond(t *testing.T, hand func(*http.Request), own func(*node.Config)) (*tipttest.Node, Options) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -40,14 +43,40 @@ func withSecond(t *testing.T, hand func(*http.Request)) (*tipttest.Node, Options
 	if hand != nil {
 		address = between(t, a, roots, address, hand)
 	}
-	n := tipttest.Start(t, func(c *node.Config) {
-		c.Roots, c.Resolve = roots, make(map[tipt.NodeName]string)
+	barred := filepath.Join(t.TempDir(), "barred")
+	if err := os.WriteFile(barred, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	policy, err := peer.LoadPolicy(barred, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	configure := func(c *node.Config) {
+		c.Roots, c.Resolve, c.Policy = roots, make(map[tipt.NodeName]string), policy
 		for _, name := range PeerNames(secondBase) {
 			c.Resolve[tipt.NodeName(name)] = address
 		}
-	})
+		if own != nil {
+			own(c)
+		}
+	}
+	n := tipttest.Start(t, configure)
 	o := options(n)
 	o.Peer, o.Authority, o.listener = secondBase+"="+listener.Addr().String(), file, listener
+	running := operate(t, n, configure)
+	o.operate = func(ctx context.Context, args ...string) (string, error) {
+		if args[0] != "node" {
+			return running(ctx, args...)
+		}
+		list := ""
+		if args[1] == "block" {
+			list = args[2] + "\n"
+		}
+		if err := os.WriteFile(barred, []byte(list), 0o600); err != nil {
+			return "", err
+		}
+		return "", policy.Reload()
+	}
 	return n, o
 }
 
@@ -87,13 +116,20 @@ func between(t *testing.T, a *authority, roots *x509.CertPool, second string, ha
 	return listener.Addr().String()
 }
 
-// The node of this project passes as one of two.
+// peerRate is how many messages of another a node of the tests takes a minute, where it takes few.
+const peerRate = 30
+
+func takesFew(c *node.Config) { c.Limits.PeerMessages = peerRate }
+
+// The node of this project passes as one of two, with its operator's help.
 func TestNodeOfTwo(t *testing.T) {
-	t.Parallel() // it waits, mostly
-	_, o := withSecond(t, nil)
+	t.Parallel()     // it waits, mostly
+	const many = 300 // connections, which all other scenarios do with
+	_, o := withSecond(t, nil, func(c *node.Config) { takesFew(c); c.MaxConnections, c.NoLimits = many, false })
+	o.Connections, o.PeerRate = many, peerRate
 	report := run(t, o)
-	clean(t, report, "--admin", "--slow", "by invitation", "not closed", "no anonymous")
-	if passed := report.Count(Passed); passed < 210 {
+	clean(t, report, "--slow", "by invitation", "not closed", "no anonymous")
+	if passed := report.Count(Passed); passed < 230 {
 		t.Errorf("only %d clauses were tested", passed)
 	}
 }
@@ -121,6 +157,21 @@ func loses(clause, text string, code int) defect {
 	return defect{clause: clause, name: "loses " + text, second: true, ask: func(b *bent, f fields) []raw {
 		if msg, _ := f.part("body").get("msg").(raw); number(f, "reqt") == reqForward && strings.HasSuffix(string(msg), text) {
 			return b.fail(f, code)
+		}
+		return nil
+	}}
+}
+
+// deaf is a node that hears nothing more from a client to which it has said something.
+func deaf(clause, name string, something func(fields) bool) defect {
+	return defect{clause: clause, name: name, say: func(b *bent, f fields, _ int) any {
+		if something(f) {
+			b.note = "deaf"
+		}
+		return nil
+	}, ask: func(b *bent, _ fields) []raw {
+		if b.note == "deaf" {
+			return []raw{}
 		}
 		return nil
 	}}
@@ -163,6 +214,27 @@ var secondDefects = []defect{
 			p.status = 401
 		}
 	}).of2(),
+	pages("T-5.45", "says 401", signedPath, func(p *page) {
+		if p.status == 403 {
+			p.status = 401
+		}
+	}).of2(),
+	pages("T-5.56", "does not say when to come again", signedPath, func(p *page) {
+		if p.status == 429 {
+			p.header.Del("Retry-After")
+		}
+	}).of2().of(takesFew),
+	{clause: "T-5.56", name: "takes all that comes", second: true},
+	swap("T-6.8", reqForward, errNodeRefused, errNodeUnreachable).of2(),
+	swap("T-6.8", reqGetNodeKey, errNodeRefused, errNodeUnreachable).of2(),
+	delivering("T-6.8", "another code", func(f fields) fields {
+		if number(f, "code") == errNodeRefused {
+			return f.with("code", errNodeUnreachable)
+		}
+		return f
+	}).of2(),
+	deaf("T-3.39", "answers nothing once it is going away", func(f fields) bool { return number(f, "pakt") == pktEvent }).of2(),
+	deaf("T-3.35", "reads nothing after BUSY", func(f fields) bool { return f.code() == errBusy }).of2(),
 	swap("T-5.42", reqForward, errNodeTimeout, errNodeRefused).of2(),
 	swap("T-5.44", reqForward, errNodeUnreachable, errNodeTimeout).of2().during("second-certificates"),
 	pages("T-5.46", "blames itself", signedPath, func(p *page) {

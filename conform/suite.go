@@ -31,7 +31,10 @@ type Options struct {
 	Only       string         // regular expression that a clause's id or scenario's name matches as a whole; empty for all
 	Slow       bool           // also what takes minutes
 	Quota      int            // the most messages that a mailbox of the node, and a user's outbox, hold; 0: not known
-	Revision   Revision       // the form of the packets; empty for the seed's
+	// Connections is the most connections that the node takes, and PeerRate the most messages of another node
+	// that it takes a minute; 0: not known.
+	Connections, PeerRate int
+	Revision              Revision // the form of the packets; empty for the seed's
 	// Peer is NAME=HOST:PORT, where the suite plays a second node: the tested one reaches each of PeerNames(NAME)
 	// at this address, and trusts PeerCA(Authority). Empty: what needs a second node is not tested.
 	Peer      string
@@ -39,19 +42,23 @@ type Options struct {
 
 	Progress Progress // may be nil
 
-	// Of tests: the second node's listener, the operator's command, and the four minutes of section 1.5.
+	// Of tests: the second node's listener, the operator's command, the four minutes of section 1.5, and
+	// the 30 s of section 1.3.
 	listener net.Listener
 	operate  func(ctx context.Context, args ...string) (string, error)
 	silence  time.Duration
+	unsigned time.Duration
 	// Patience is how long a node may take for what it has to do at once; 0 is 15 s.
 	Patience time.Duration
-	Admin    string // shell command that is run with "maintenance on", "maintenance off", "invite new", "user disable NAME", "restart"
+	// Admin is a shell command that is run with "maintenance on", "maintenance off", "invite new", "user disable NAME",
+	// "user enable NAME", "node block NAME", "node unblock NAME", "key rotate" or "restart".
+	Admin string
 }
 
 // A suite is one run.
 type suite struct {
 	// Static after construction, but for the node's answers, which begin sets before any
-	// scenario runs.
+	// scenario runs, and for the key, which one that runs alone may set anew.
 	Options
 	host, address string
 	patience      time.Duration
@@ -61,7 +68,8 @@ type suite struct {
 	software      string
 	registration  int64 // 0 open, 1 by invitation, 2 closed
 	key           *nodeKey
-	peer          *peerNode // nil without one
+	peer          *peerNode     // nil without one
+	othersOver    chan struct{} // closed when all scenarios are over but those that are last, or alone
 
 	names atomic.Int64
 	left  atomic.Int64 // accounts that could not be deleted
@@ -74,8 +82,8 @@ type suite struct {
 func scenarios() []scenario {
 	return slices.Concat(
 		transportScenarios(), packetScenarios(), exchangeScenarios(), orderScenarios(), nameScenarios(), accountScenarios(),
-		deviceScenarios(), forwardScenarios(), deliverScenarios(), mailboxScenarios(), quotaScenarios(), sealScenarios(), insideScenarios(), peerScenarios(),
-		operatorScenarios(), slowScenarios(), draftScenarios(), secondScenarios(), vouchScenarios(),
+		deviceScenarios(), forwardScenarios(), deliverScenarios(), mailboxScenarios(), quotaScenarios(), sealScenarios(), insideScenarios(), peerScenarios(), barredScenarios(),
+		operatorScenarios(), connectionScenarios(), slowScenarios(), draftScenarios(), secondScenarios(), vouchScenarios(),
 	)
 }
 
@@ -109,10 +117,14 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	play := func(i int) {
 		ran[i] = count.during(chosen[i].name, func() *T { return s.play(ctx, chosen[i]) })
 	}
-	var group sync.WaitGroup
+	var group, last sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
 	for i, sc := range chosen {
 		if sc.alone {
+			continue
+		}
+		if sc.last {
+			last.Go(func() { play(i) })
 			continue
 		}
 		if sc.slow || sc.peer { // beside the others: it only waits
@@ -126,6 +138,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		})
 	}
 	group.Wait()
+	close(s.othersOver)
+	last.Wait()
 	for i, sc := range chosen {
 		if sc.alone {
 			play(i)
@@ -141,7 +155,7 @@ func newSuite(o Options) (*suite, error) {
 	}
 	s := &suite{
 		Options: o, host: u.Hostname(), address: o.Connect, invites: slices.Clone(o.Invites),
-		run: strings.ToLower(rand.Text()[:6]), patience: cmp.Or(o.Patience, 15*time.Second),
+		run: strings.ToLower(rand.Text()[:6]), patience: cmp.Or(o.Patience, 15*time.Second), othersOver: make(chan struct{}),
 	}
 	if s.UserPrefix == "" {
 		s.UserPrefix = "conform-"
@@ -202,7 +216,7 @@ func (s *suite) newT(ctx context.Context, sc scenario) *T {
 
 // limit is how long a scenario may take.
 func (sc scenario) limit() time.Duration {
-	if sc.slow {
+	if sc.slow || sc.last { // which waits for the slow ones
 		return 15 * time.Minute
 	}
 	return 3 * time.Minute
@@ -222,6 +236,12 @@ func (s *suite) play(ctx context.Context, sc scenario) *T {
 		return t
 	case sc.slow && !sc.quota && !s.Slow:
 		t.skipped = "takes minutes: give --slow"
+		return t
+	case sc.connections && s.Connections < 1:
+		t.skipped = "needs a node that takes few connections: give --connections"
+		return t
+	case sc.rate && s.PeerRate < 1:
+		t.skipped = "needs a node that takes few messages of another: give --peer-rate"
 		return t
 	case sc.peer && s.peer == nil:
 		t.skipped = "needs a second node, which the suite plays: give --peer"

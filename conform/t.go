@@ -1,9 +1,12 @@
 package conform
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net/http"
 	"runtime"
 	"slices"
 	"sync"
@@ -36,6 +39,9 @@ type scenario struct {
 	admin   bool // needs the operator's help
 	peer    bool // needs the second node
 	alone   bool // disturbs the others
+	last    bool // … but begins beside them, and waits for their end
+	// What has to be known of the node: how few connections it takes, how few messages of another.
+	connections, rate bool
 }
 
 // A T is a scenario while it runs. Its methods are for the scenario's goroutine, except those that
@@ -140,6 +146,11 @@ func (t *T) dialWith(o dialOptions) *conn {
 		}
 		t.fatal(nil, "a connection", err.Error())
 	}
+	return t.attend(secure, r, response)
+}
+
+// attend takes over a connection that is upgraded.
+func (t *T) attend(secure *tls.Conn, r *bufio.Reader, response *http.Response) *conn {
 	c := newConn(t, len(t.conns), secure, r, response)
 	c.speak(t.s.drafts())
 	t.conns = append(t.conns, c)
@@ -151,6 +162,30 @@ func (t *T) greeted() *conn {
 	c := t.dial()
 	c.wantOK(c.exchange(reqHandshake, nil))
 	return c
+}
+
+// others waits until the scenarios are over that run beside others.
+func (t *T) others() {
+	select {
+	case <-t.s.othersOver:
+	case <-t.ctx.Done():
+		t.giveUp()
+	}
+}
+
+// served waits until the node takes a connection, which cannot be told from outside in another way.
+func (t *T) served(when string) {
+	const patience = time.Minute
+	for end := time.Now().Add(patience); ; t.pause(100 * time.Millisecond) {
+		secure, _, _, err := t.s.upgrade(t.ctx, dialOptions{})
+		if err == nil {
+			_ = secure.Close() // not wanted
+			return
+		}
+		if time.Now().After(end) {
+			t.fatal(nil, fmt.Sprintf("the node to serve %v after %s", patience, when), err.Error())
+		}
+	}
 }
 
 // close ends what the scenario left open.

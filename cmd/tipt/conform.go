@@ -13,19 +13,21 @@ import (
 )
 
 type conformCmd struct {
-	URL        string   `arg:"" optional:"" placeholder:"wss://NODE[:PORT]/ws" help:"The node to test, as wss://NODE[:PORT]/ws."`
-	Client     bool     `help:"Test a client, which --run starts, and play the node for it."`
-	Command    string   `name:"run" placeholder:"CMD" help:"Shell command that runs the client to test."`
-	UserPrefix string   `default:"conform-" placeholder:"P" help:"What the names of the accounts it makes begin with (${default})."`
-	Invite     []string `placeholder:"CODE" sep:"none" help:"An invitation, for a node that registers by invitation. May be given again and again."`
-	Only       string   `placeholder:"PATTERN" help:"Only clauses and scenarios whose name this regular expression matches as a whole."`
-	Slow       bool     `help:"Also what takes minutes."`
-	Quota      int      `placeholder:"N" help:"The most messages that a mailbox of the node, and a user's outbox, hold: a few hundred, for the suite fills them."`
-	Revision   string   `enum:"seed,draft," default:"" placeholder:"seed|draft" help:"The form of the packets: the protocol as first published, or that of its later drafts. Without it a node is tested in the former, a client in the one that it chooses."`
-	Admin      string   `placeholder:"CMD" help:"Shell command that does what the operator must: it is run with \"maintenance on\", \"maintenance off\", \"invite new\", \"user disable NAME\", \"user enable NAME\" or \"restart\" behind it."`
-	Peer       string   `placeholder:"NAME=HOST:PORT" help:"Play a second node there, under names below NAME. The node must reach them at this address."`
-	PeerCA     string   `name:"peer-ca" placeholder:"FILE" type:"path" help:"Certificate authority of the second node, which the node must trust; the file is made where missing."`
-	Format     string   `enum:"text,json,junit" default:"text" help:"Form of the report: text, json or junit (${default})."`
+	URL         string   `arg:"" optional:"" placeholder:"wss://NODE[:PORT]/ws" help:"The node to test, as wss://NODE[:PORT]/ws."`
+	Client      bool     `help:"Test a client, which --run starts, and play the node for it."`
+	Command     string   `name:"run" placeholder:"CMD" help:"Shell command that runs the client to test."`
+	UserPrefix  string   `default:"conform-" placeholder:"P" help:"What the names of the accounts it makes begin with (${default})."`
+	Invite      []string `placeholder:"CODE" sep:"none" help:"An invitation, for a node that registers by invitation. May be given again and again."`
+	Only        string   `placeholder:"PATTERN" help:"Only clauses and scenarios whose name this regular expression matches as a whole."`
+	Slow        bool     `help:"Also what takes minutes."`
+	Quota       int      `placeholder:"N" help:"The most messages that a mailbox of the node, and a user's outbox, hold: a few hundred, for the suite fills them."`
+	Connections int      `placeholder:"N" help:"The most connections that the node takes: a few hundred, for the suite takes them all."`
+	PeerRate    int      `placeholder:"N" help:"The most messages of another node that it takes a minute: a few hundred, for the suite sends more."`
+	Revision    string   `enum:"seed,draft," default:"" placeholder:"seed|draft" help:"The form of the packets: the protocol as first published, or that of its later drafts. Without it a node is tested in the former, a client in the one that it chooses."`
+	Admin       string   `placeholder:"CMD" help:"Shell command that does what the operator must: it is run with \"maintenance on\", \"maintenance off\", \"invite new\", \"user disable NAME\", \"user enable NAME\", \"node block NAME\", \"node unblock NAME\", \"key rotate\" or \"restart\" behind it."`
+	Peer        string   `placeholder:"NAME=HOST:PORT" help:"Play a second node there, under names below NAME. The node must reach them at this address."`
+	PeerCA      string   `name:"peer-ca" placeholder:"FILE" type:"path" help:"Certificate authority of the second node, which the node must trust; the file is made where missing."`
+	Format      string   `enum:"text,json,junit" default:"text" help:"Form of the report: text, json or junit (${default})."`
 }
 
 // Help is shown below the flags.
@@ -33,10 +35,18 @@ func (conformCmd) Help() string {
 	return `It makes accounts, whose names begin with --user-prefix, and deletes them at the end. The
 clauses are in docs/conformance.md.
 
-Example, with a node of tiptd on this machine:
-  tipt conform wss://node.example/ws --ca ca.pem --connect 127.0.0.1:7443 \
-      --admin 'f() { case $1 in restart) systemctl restart tiptd;; *) tiptd "$@" --data /var/lib/tipt;; esac; }; f'
-What the command does not know may fail, and is reported as not tested.
+Example, with a node of tiptd on this machine that was started with --block /etc/tipt/block:
+  tipt conform wss://node.example/ws --ca ca.pem --connect 127.0.0.1:7443 --admin ./operator
+and the file operator:
+  #!/bin/sh
+  case "$1 $2" in
+  "restart ") systemctl restart tiptd ;;
+  "node block") echo "$3" >>/etc/tipt/block && systemctl kill -s HUP tiptd ;;
+  "node unblock") sed -i "/^$3\$/d" /etc/tipt/block && systemctl kill -s HUP tiptd ;;
+  *) exec tiptd "$@" --data /var/lib/tipt ;;
+  esac
+What the command does not know may fail, and is reported as not tested. "key rotate" is for good: the
+node has a new subkey afterwards.
 
 What concerns a second node is tested with --peer, where it plays that node itself. Without a URL
 it prints what tiptd has to be started with for that, and makes the file of --peer-ca:
@@ -48,6 +58,11 @@ hold, and with --slow otherwise, as far as the node's limits on messages let it.
 outbox are for a name below .invalid, and stay until the node gives them up.
   tiptd serve --mailbox-messages 200 --outbox-user-entries 200 ...
   tipt conform --quota 200 wss://node.example/ws
+
+What happens when connections run short, or another node sends too much, is tested where --connections and
+--peer-rate say how little the node takes:
+  tiptd serve --max-connections 300 --peer-messages 100 ...
+  tipt conform --connections 300 --peer-rate 100 --peer ... wss://node.example/ws
 
 With --client it plays a node on this machine, now a good one, now one that misbehaves, and starts
 CMD for each scenario anew, with these variables:
@@ -139,7 +154,7 @@ func (c *conformCmd) runNode(ctx context.Context, i *invocation, tell conform.Pr
 	}
 	options := conform.Options{
 		URL: c.URL, Connect: i.flags.Connect, UserPrefix: c.UserPrefix, Invites: c.Invite, Only: c.Only, Slow: c.Slow, Admin: c.Admin,
-		Quota: c.Quota, Revision: conform.Revision(c.Revision), Peer: c.Peer, Authority: c.PeerCA, Progress: tell,
+		Quota: c.Quota, Connections: c.Connections, PeerRate: c.PeerRate, Revision: conform.Revision(c.Revision), Peer: c.Peer, Authority: c.PeerCA, Progress: tell,
 	}
 	if i.flags.CA != "" {
 		options.Roots = target.TLS.RootCAs

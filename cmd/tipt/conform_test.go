@@ -10,9 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -30,14 +33,86 @@ type conformed struct {
 	AccountsLeft int `json:"accounts_left"`
 }
 
+// A keptNode is a process that is started again when it has ended, until stop is called.
+type keptNode struct {
+	t      *testing.T
+	daemon *tipttest.Daemon
+	// Files: the process's number, and the nodes that it is to have nothing to do with.
+	pid, blocked string
+	stop         func()            // ends it in good order
+	running      *tipttest.Process // owned by keep, once that runs
+}
+
+func keptDaemon(t *testing.T, tiptd string, flags ...string) *keptNode {
+	t.Helper()
+	d := tipttest.NewDaemon(t, tiptd)
+	n := &keptNode{t: t, daemon: d, pid: filepath.Join(d.Dir, "pid"), blocked: filepath.Join(d.Dir, "blocked")}
+	if err := os.WriteFile(n.blocked, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.Flags = append(flags, "--block", n.blocked)
+	n.running = d.Start(t)
+	d.Listen = n.running.Addr
+	n.note()
+	stopping, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		n.keep(stopping)
+	}()
+	n.stop = sync.OnceFunc(func() { close(stopping); <-stopped })
+	t.Cleanup(n.stop)
+	return n
+}
+
+// note writes the process's number down, for the operator.
+func (n *keptNode) note() {
+	if err := os.WriteFile(n.pid, fmt.Append(nil, n.running.PID()), 0o600); err != nil {
+		n.t.Error(err)
+	}
+}
+
+func (n *keptNode) keep(stopping <-chan struct{}) {
+	for {
+		last := false
+		select {
+		case <-stopping:
+			last = true
+			_ = n.running.Signal(syscall.SIGTERM) // fails when it has ended
+		case <-n.running.Done():
+		}
+		if status := n.running.Status(); status != 0 {
+			n.t.Errorf("tiptd ended with status %d:\n%s", status, n.running.Log())
+		}
+		if last {
+			return
+		}
+		var err error
+		if n.running, err = n.daemon.Exec(); err != nil {
+			n.t.Error(err)
+			return
+		}
+		n.note()
+	}
+}
+
+// operator is the operator's command.
+func (n *keptNode) operator() string {
+	return fmt.Sprintf(`f() { case "$1 $2" in
+"restart ") kill -TERM "$(cat '%[1]s')" ;;
+"node block") echo "$3" >>'%[2]s' && kill -HUP "$(cat '%[1]s')" ;;
+"node unblock") sed -i "/^$3\$/d" '%[2]s' && kill -HUP "$(cat '%[1]s')" ;;
+*) '%[3]s' "$@" --data '%[4]s' ;;
+esac; }; f`, n.pid, n.blocked, n.daemon.Binary, n.daemon.Data)
+}
+
 // conformTest runs `tipt conform` and returns what it prints and its status.
-func conformTest(t *testing.T, tipt string, d *tipttest.Daemon, p *tipttest.Process, args ...string) (stdout []byte, status int) {
+func conformTest(t *testing.T, tipt string, n *keptNode, args ...string) (stdout []byte, status int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	admin := fmt.Sprintf(`f() { '%s' "$@" --data '%s'; }; f`, d.Binary, d.Data)
+	d := n.daemon
 	cmd := exec.CommandContext(ctx, tipt, append([]string{
-		"conform", "wss://" + string(d.Name) + "/ws", "--ca", d.Root, "--connect", p.Addr, "--admin", admin,
+		"conform", "wss://" + string(d.Name) + "/ws", "--ca", d.Root, "--connect", d.Listen, "--admin", n.operator(),
 	}, args...)...)
 	cmd.Env = tipttest.Env("TIPT_CONFIG=" + t.TempDir())
 	var out, errs bytes.Buffer
@@ -83,33 +158,57 @@ func TestConformance(t *testing.T) {
 		}
 		programs[name] = path
 	}
-	peer, peerFlags := secondNode(t, programs["tipt"])
 	for _, tt := range []struct {
-		name  string
-		flags []string
-		// untested are reasons that this node leaves.
+		name   string
+		served []string // flags of tiptd
+		flags  []string // of tipt
+		second bool     // the suite plays a second node
+		// untested are reasons that this node leaves, besides those that all leave.
 		untested []string
 	}{
-		{"open", append([]string{"--registration", "open"}, peerFlags...), []string{"--slow", "by invitation", "not closed", "no anonymous"}},
-		{"limits", []string{"--registration", "open", "--limits", "on", "--mailbox-messages", "120", "--outbox-user-entries", "120"}, []string{"--slow", "--peer", "by invitation", "not closed", "no anonymous"}},
-		{"invite", []string{"--registration", "invite", "--anonymous"}, []string{"--slow", "--peer", "not closed"}},
-		{"draft", []string{"--registration", "open"}, []string{"--slow", "--peer", "by invitation", "not closed", "no anonymous", "--revision"}},
-		{"closed", nil, []string{"--slow", "--peer", "by invitation", "registration is closed"}},
+		{
+			"open",
+			[]string{"--registration", "open"},
+			nil, true,
+			[]string{"--connections", "--peer-rate", "no BUSY", "by invitation", "not closed", "no anonymous"},
+		},
+		{
+			"limits",
+			[]string{
+				"--registration", "open", "--limits", "on", "--mailbox-messages", "120", "--outbox-user-entries", "120",
+				"--max-connections", "300", "--peer-messages", "100",
+			},
+			[]string{"--quota", "120", "--connections", "300", "--peer-rate", "100"},
+			true,
+			[]string{"by invitation", "not closed", "no anonymous"},
+		},
+		{
+			"invite",
+			[]string{"--registration", "invite", "--anonymous"},
+			nil, false,
+			[]string{"--peer", "--connections", "--peer-rate", "no BUSY", "not closed"},
+		},
+		{
+			"draft",
+			[]string{"--registration", "open", "--limits", "on"},
+			[]string{"--revision", "draft"},
+			true,
+			[]string{"--connections", "--peer-rate", "by invitation", "not closed", "no anonymous", "--revision"},
+		},
+		{
+			"closed", nil, nil, false,
+			[]string{"--peer", "--connections", "--peer-rate", "by invitation", "registration is closed"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			d := tipttest.NewDaemon(t, programs["tiptd"], tt.flags...)
-			p := d.Start(t)
-			args := []string{"--format", "json"}
-			switch tt.name {
-			case "open":
-				args = append(args, peer...)
-			case "draft":
-				args = append(args, "--revision", "draft")
-			case "limits":
-				args = append(args, "--quota", "120")
+			args := append([]string{"--format", "json"}, tt.flags...)
+			if tt.second {
+				peer, served := secondNode(t, programs["tipt"])
+				args, tt.served = append(args, peer...), append(tt.served, served...)
 			}
-			out, status := conformTest(t, programs["tipt"], d, p, args...)
+			n := keptDaemon(t, programs["tiptd"], tt.served...)
+			out, status := conformTest(t, programs["tipt"], n, args...)
 			if status != 0 {
 				t.Errorf("exit status %d", status)
 			}
@@ -129,7 +228,7 @@ func TestConformance(t *testing.T) {
 					t.Errorf("%s: %+v", c.ID, c.Findings)
 				default:
 					known := c.Side == "client"
-					for _, why := range append(tt.untested, "needs a", "needs names", "depends on", "shows only", "happens inside", "does not restart", "which no guest") {
+					for _, why := range append(tt.untested, "--slow", "needs names", "shows only", "happens inside", "which no guest") {
 						known = known || strings.Contains(c.Why, why)
 					}
 					if !known {
@@ -140,21 +239,20 @@ func TestConformance(t *testing.T) {
 			if passed == 0 {
 				t.Error("nothing was tested")
 			}
-			p.Stop()
+			n.stop()
 		})
 	}
 	t.Run("junit", func(t *testing.T) {
-		d := tipttest.NewDaemon(t, programs["tiptd"])
-		p := d.Start(t)
-		out, status := conformTest(t, programs["tipt"], d, p, "--only", "info", "--format", "junit")
+		n := keptDaemon(t, programs["tiptd"])
+		out, status := conformTest(t, programs["tipt"], n, "--only", "info", "--format", "junit")
 		var suite struct {
 			Tests int `xml:"tests,attr"`
 		}
 		if err := xml.Unmarshal(out, &suite); err != nil || suite.Tests == 0 || status != 0 {
 			t.Errorf("exit status %d, %d tests, %v:\n%s", status, suite.Tests, err, out)
 		}
-		p.Stop()
-		if out, status := conformTest(t, programs["tipt"], d, p, "--only", "info"); status != exitUsage {
+		n.stop()
+		if out, status := conformTest(t, programs["tipt"], n, "--only", "info"); status != exitUsage {
 			t.Errorf("exit status %d for a node that is gone:\n%s", status, out)
 		}
 	})

@@ -23,15 +23,15 @@ func TestConformanceThroughTap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := tipttest.NewDaemon(t, daemon, "--registration", "open")
-	p := d.Start(t)
+	n := keptDaemon(t, daemon, "--registration", "open")
+	d := n.daemon
 	record := filepath.Join(dir, "record.jsonl")
 	said, err := os.Create(filepath.Join(dir, "said"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer said.Close()
-	cmd := exec.Command("tipt", "tap", "--to", "wss://"+string(d.Name)+"/ws", "--ca", d.Root, "--connect", p.Addr, "--record", record)
+	cmd := exec.Command("tipt", "tap", "--to", "wss://"+string(d.Name)+"/ws", "--ca", d.Root, "--connect", d.Listen, "--record", record)
 	cmd.Env = tipttest.Env("XDG_CACHE_HOME=" + dir)
 	cmd.Stderr = said
 	if err := cmd.Start(); err != nil {
@@ -49,7 +49,7 @@ func TestConformanceThroughTap(t *testing.T) {
 		}
 	}
 	// The later flags are those that count.
-	out, status := conformTest(t, "tipt", d, p, "--ca", string(at[1]), "--connect", string(at[2]), "--only", `T-[236]\..*|T-1\.(1[6-9]|2[0-9]|3[0-7])`, "--format", "json")
+	out, status := conformTest(t, "tipt", n, "--ca", string(at[1]), "--connect", string(at[2]), "--only", `T-[236]\..*|T-1\.(1[6-9]|2[0-9]|3[0-7])`, "--format", "json")
 	var report conformed
 	if err := json.Unmarshal(out, &report); err != nil || status != 0 {
 		t.Errorf("exit status %d, %v", status, err)
@@ -90,5 +90,4 @@ func TestConformanceThroughTap(t *testing.T) {
 			t.Errorf("no %s was recorded, but %v", kind, kinds)
 		}
 	}
-	p.Stop()
 }
