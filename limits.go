@@ -30,6 +30,7 @@ const (
 	MaxSealedSize      = 2_000_000 // `msg` of FORWARD
 	MaxForwardRespSize = 2_000_000 // `resp` of FORWARD's response
 	MaxMessageSize     = 1_990_000 // `msg` of DELIVER and of MESSAGE
+	MaxSealedTextSize  = 1_975_000 // section 8: a `text` that fits into `msg` when it is SEALED, whatever the keys
 	MaxReturnRespSize  = 4_096     // `resp` of RETURN
 	MaxSoftwareSize    = 255       // `soft` of GET_INFO
 	MaxErrorTextSize   = 255       // section 6: `msg` of an error, what a str8 holds

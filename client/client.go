@@ -9,7 +9,7 @@
 //	err = c.Send(ctx, client.Outgoing{To: bob, Text: "Hello"})
 //	…
 //	err = c.Receive(ctx, func(ctx context.Context, m client.Message) error {
-//		text, _ := m.Text()
+//		text, _ := m.Text() // m.Signed says whether m.From has really written it
 //		fmt.Printf("%s: %s\n", m.From, text)
 //		return nil // taken; the node may forget it
 //	})
@@ -33,6 +33,7 @@ import (
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/internal/ws"
 	"github.com/tipt/tipt-go/link"
+	"github.com/tipt/tipt-go/seal"
 )
 
 // Options are what [Dial] may be told. The zero value works, and so does nil.
@@ -59,6 +60,23 @@ type Options struct {
 	// the new key takes the old one's place; on an error the message is not
 	// sent and the error is returned. By default the change is logged and accepted.
 	KeyChanged func(node tipt.NodeName, was, is string) error
+
+	// Key is the user's own, the same on all devices; its certificate is published with
+	// [Client.SetKey]. What others seal to that is opened with it, and what this client seals is signed. By default messages
+	// are sealed but not signed, and what is sealed to the user is handed over as it came.
+	Key *seal.UserKey
+
+	// UserPins keeps the certificates of other users. By default they are forgotten with the Client.
+	UserPins UserPins
+
+	// UserKeyChanged is called when a user's primary key is not the one in UserPins and is not
+	// certified by that one: somebody may be reading along, or the user has lost the old one. The arguments are
+	// fingerprints; is is empty when the user has no certificate any longer, so that what is
+	// sent from now on can be read by that user's node. On nil the change is kept. On an error the message is
+	// not sent and the error is returned, or, where it is about a signature on a message that came, that does
+	// not count. Send and Receive call it, perhaps at the same time. By default each change is
+	// such an error, [ErrUserKeyChanged].
+	UserKeyChanged func(user tipt.Address, was, is string) error
 
 	// Logger gets lost and regained connections and refused messages, no
 	// content and no secrets. By default nothing is logged.
@@ -104,6 +122,7 @@ type Client struct {
 	err     error               // why the client ended, nil until then
 	signIn  *tipt.SignInRequest // how a new connection signs in; nil until SignIn succeeded
 	keys    map[tipt.NodeName]*nodeKey
+	users   map[tipt.Address]*userKey
 	taken   recent
 }
 
@@ -129,6 +148,7 @@ func newClient(node tipt.NodeName, o *Options) (*Client, error) {
 		finished: make(chan struct{}),
 		changed:  make(chan struct{}),
 		keys:     make(map[tipt.NodeName]*nodeKey),
+		users:    make(map[tipt.Address]*userKey),
 	}
 	if o != nil {
 		c.options = *o
@@ -138,6 +158,9 @@ func newClient(node tipt.NodeName, o *Options) (*Client, error) {
 	}
 	if c.options.Pins == nil {
 		c.options.Pins = new(memoryPins)
+	}
+	if c.options.UserPins == nil {
+		c.options.UserPins = new(memoryUserPins)
 	}
 	roots, err := x509.SystemCertPool()
 	if err != nil {

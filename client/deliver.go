@@ -15,7 +15,19 @@ type Message struct {
 	ID   tipt.MessageID
 	From string    // the sender's address, for which its node vouches; empty when anonymous
 	Time time.Time // when the user's node stored it
-	Body []byte    // as the sender made it; Text reads it
+	Body []byte    // as the sender made it, and out of its end-to-end seal; Text reads it
+
+	// Sealed says that the message came sealed end to end (docs/protocol.md, section 8) and was opened with
+	// Options.Key. Body is what was inside.
+	Sealed bool
+	// Signed says that what was inside is signed, for this user, by the owner of the certificate that is kept
+	// for From: no node can have made or changed it.
+	Signed bool
+	// SealError is why a message that came sealed could not be opened: [ErrNoKey], or
+	// [seal.ErrCannotOpen] for another key, or [seal.ErrMessage]. Body is then as it came.
+	SealError error
+	// SignError is why a sealed message is not Signed although a signature came with it; nil where none did.
+	SignError error
 
 	// Return is set when this is no message but a report that one which the user sent with
 	// Queue was not delivered. From and Body are then empty.
@@ -49,6 +61,10 @@ func (m Message) Text() (string, bool) {
 // is not acknowledged is handed over again on the next connection. A message
 // that comes again although it was acknowledged (the connection was lost just
 // then) is recognised, but only among the last 16,384 and not by a later Client.
+//
+// What came sealed end to end is opened first. Where it is signed and the sender's certificate is not known,
+// or lacks the key, the sender's node is asked for it, which may take some seconds and not longer: without it
+// the message is handed over as one that is not signed, with the reason.
 func (c *Client) Receive(ctx context.Context, handle func(context.Context, Message) error) error {
 	if !c.receiving.CompareAndSwap(false, true) {
 		return errors.New("a Receive of this client is running already")
@@ -61,6 +77,9 @@ func (c *Client) Receive(ctx context.Context, handle func(context.Context, Messa
 			return err
 		}
 		if !c.hasTaken(d.key) {
+			if err := c.unseal(ctx, d); err != nil {
+				return err
+			}
 			err = handle(ctx, d.message)
 		}
 		switch {
@@ -87,10 +106,11 @@ func (c *Client) Receive(ctx context.Context, handle func(context.Context, Messa
 
 // A delivery is a DELIVER or RETURN that awaits its answer.
 type delivery struct {
-	session *session
-	request *link.Request
-	message Message
-	key     deliveryKey
+	session  *session
+	request  *link.Request
+	message  Message
+	unsealed bool // as far as it can be; used by Receive alone
+	key      deliveryKey
 }
 
 // ServeTipt implements [link.Handler].

@@ -26,6 +26,11 @@ var (
 	// ErrReject is for a Receive handler to return, wrapped or not: it refuses a
 	// message for good, which is then not handed over again.
 	ErrReject = errors.New("message rejected")
+	// ErrNoKey is the SealError of a message that came sealed while Options.Key is not set.
+	ErrNoKey = errors.New("sealed end to end, and there is no key here to open it with")
+	// ErrUserKeyChanged is returned where a user's primary key is another one than was kept, or gone, and
+	// nobody has accepted that (Options.UserKeyChanged).
+	ErrUserKeyChanged = errors.New("the key has changed")
 )
 
 // A KeyError is why the user's node did not hand out another node's key, without which nothing
@@ -38,6 +43,19 @@ type KeyError struct {
 func (e *KeyError) Error() string { return fmt.Sprintf("get the key of %s: %v", e.Node, e.Err) }
 
 func (e *KeyError) Unwrap() error { return e.Err }
+
+// A UserKeyError is why another user's certificate could not be had, without which nothing can be sealed to that
+// user and no signature of theirs counts: nothing was sent.
+type UserKeyError struct {
+	User tipt.Address
+	Err  error
+}
+
+func (e *UserKeyError) Error() string {
+	return fmt.Sprintf("get the certificate of %s: %v", e.User, e.Err)
+}
+
+func (e *UserKeyError) Unwrap() error { return e.Err }
 
 // An UnavailableError is a node's refusal of a connection: it is overloaded or in
 // maintenance (503), or something failed there (500).

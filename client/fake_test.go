@@ -22,8 +22,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const nodeName tipt.NodeName = "node.example"
 
 var (
-	alice = tipt.Address{User: "alice", Node: nodeName}
-	token = []byte("0123456789abcdef0123456789abcdef")
+	alice        = tipt.Address{User: "alice", Node: nodeName}
+	bobElsewhere = tipt.Address{User: "bob", Node: "other.example"}
+	token        = []byte("0123456789abcdef0123456789abcdef")
 )
 
 // A fakeNode is the other end of a client's connections, in the bubble of a
@@ -234,7 +235,15 @@ func newTestClient(t *testing.T, n *fakeNode, o *Options) *Client {
 		t.Fatal(err)
 	}
 	c.dial = n.dial
+	for _, user := range []tipt.Address{bob, bobElsewhere} {
+		hasNoCertificate(c, user)
+	}
 	return c
+}
+
+// hasNoCertificate makes the client know, for good, that a user has none.
+func hasNoCertificate(c *Client, user tipt.Address) {
+	c.users[user] = &userKey{turn: make(chan struct{}, 1), fetched: time.Now().Add(100 * 365 * 24 * time.Hour)}
 }
 
 // signedIn makes a client of the fake node that has signed in.

@@ -51,6 +51,8 @@ type nodeKey struct {
 
 	certificate *seal.Certificate
 	fetched     time.Time
+
+	patience patience // of Receive
 }
 
 // nodeKey returns the key of a node, from memory if that is fresh and not the

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -14,9 +13,15 @@ import (
 
 // An Outgoing is a message to be sent.
 type Outgoing struct {
-	To   tipt.Address
-	Text string // UTF-8
-	Body []byte // in place of Text: content of the program's own, at most 1,990,000 bytes
+	To tipt.Address
+
+	// Text is UTF-8, and sealed end to end where the recipient has a certificate
+	// (docs/protocol.md, section 8): of at most [tipt.MaxSealedTextSize] bytes it then fits whatever the keys.
+	Text string
+
+	// Body is content of the program's own in place of Text, at most 1,990,000 bytes. It is sent as it
+	// is: a program that wants it sealed end to end seals it itself.
+	Body []byte
 
 	// ID tells the message from all others. Zero makes Send take a new one. A
 	// program that sends a message again after an error, for up to five days, sets
@@ -26,7 +31,8 @@ type Outgoing struct {
 	// Queue leaves the message with the user's own node, which then tries for
 	// up to five days. Send returns as soon as it is on that node's disk; if it fails later,
 	// Receive gets a Return whose Ref is ID. While the recipient's node cannot be asked for its
-	// key, the message is sealed to the one in Pins.
+	// key and the recipient's certificate, the message is sealed to those in Pins and UserPins. Where nothing
+	// is known of one of them, Send fails.
 	Queue bool
 }
 
@@ -36,6 +42,11 @@ type Outgoing struct {
 // [tipt.ErrNodeUnreachable] (nothing was delivered) and [tipt.ErrNodeTimeout]
 // (it may have been, and asking twice more under the same ID did not tell). Messages of
 // successive calls arrive in that order.
+//
+// For a Text, Send asks for the recipient's certificate once an hour. It is sealed to that, and signed with
+// Options.Key where there is one; where the recipient has none it goes without, readable for
+// the recipient's node. A certificate that cannot be sealed to is an error ([seal.ErrCannotSeal]), and so is one
+// that cannot be had (a [UserKeyError]): nothing is sent then.
 func (c *Client) Send(ctx context.Context, m Outgoing) error {
 	if err := c.send(ctx, m); err != nil {
 		return fmt.Errorf("send to %s: %w", m.To, err)
@@ -47,28 +58,21 @@ func (c *Client) send(ctx context.Context, m Outgoing) error {
 	// Section 5.3: after that the recipient's node may have forgotten the id.
 	ctx, cancel := context.WithTimeout(ctx, tipt.OutboxRetention)
 	defer cancel()
-	body := m.Body
-	if body == nil {
-		if !utf8.ValidString(m.Text) {
-			return errors.New("the text is not valid UTF-8")
-		}
-		body = tipt.Content{Type: tipt.ContentText, Text: &tipt.Text{Text: m.Text, Time: time.Now()}}.Append(nil)
-	}
-	if len(body) > tipt.MaxMessageSize {
-		return fmt.Errorf("%d bytes: %w", len(body), tipt.ErrTooLarge)
-	}
 	if m.ID == (tipt.MessageID{}) {
 		m.ID = tipt.NewMessageID()
 	}
-	request := tipt.SealedRequest{
-		Type:    tipt.ForwardMessage,
-		Message: &tipt.MessageForward{To: string(m.To.User), ID: m.ID, Message: body},
-	}
-	plaintext := request.Append(nil)
-	unknown := false // an attempt may have delivered it
+	var plaintext []byte // once the recipient's certificate is known
+	unknown := false     // an attempt may have delivered it
 	pause := backoff{min: time.Second, max: time.Minute}
 	for {
-		forwarded, err := c.sendOnce(ctx, m, plaintext)
+		forwarded := false
+		var err error
+		if plaintext == nil {
+			plaintext, err = c.request(ctx, m)
+		}
+		if err == nil {
+			forwarded, err = c.sendOnce(ctx, m, plaintext)
+		}
 		var refusal *tipt.Error
 		if !errors.As(err, &refusal) {
 			return err // none, or the destination's, which is the same for every attempt
@@ -85,6 +89,53 @@ func (c *Client) send(ctx context.Context, m Outgoing) error {
 			return err
 		}
 	}
+}
+
+// request returns the MESSAGE that brings a message to its recipient.
+func (c *Client) request(ctx context.Context, m Outgoing) ([]byte, error) {
+	body := m.Body
+	if body == nil {
+		var err error
+		if body, err = c.text(ctx, m); err != nil {
+			return nil, err
+		}
+	}
+	if len(body) > tipt.MaxMessageSize {
+		return nil, fmt.Errorf("%d bytes: %w", len(body), tipt.ErrTooLarge)
+	}
+	return tipt.SealedRequest{
+		Type:    tipt.ForwardMessage,
+		Message: &tipt.MessageForward{To: string(m.To.User), ID: m.ID, Message: body},
+	}.Append(nil), nil
+}
+
+// text returns a TEXT, in a SEALED where the recipient has a certificate.
+func (c *Client) text(ctx context.Context, m Outgoing) ([]byte, error) {
+	if !utf8.ValidString(m.Text) {
+		return nil, errors.New("the text is not valid UTF-8")
+	}
+	if len(m.Text) > tipt.MaxMessageSize {
+		return nil, fmt.Errorf("%d bytes: %w", len(m.Text), tipt.ErrTooLarge)
+	}
+	to, err := c.recipientKey(ctx, m.To, m.Queue)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	text := tipt.Content{Type: tipt.ContentText, Text: &tipt.Text{Text: m.Text, Time: now}}.Append(nil)
+	if to == nil {
+		return text, nil
+	}
+	var sealed []byte
+	if c.options.Key == nil {
+		sealed, err = to.Seal(text, now)
+	} else {
+		sealed, err = c.options.Key.Seal(to, text, now)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("seal end to end: %w", err)
+	}
+	return tipt.Content{Type: tipt.ContentSealed, Sealed: sealed}.Append(nil), nil
 }
 
 // timeoutRepeats is how often Send repeats a message after NODE_TIMEOUT.
@@ -169,64 +220,4 @@ func (c *Client) forwardWith(ctx context.Context, wait bool, bodyFor func(*sessi
 		return nil, err
 	}
 	return resp.Response, nil
-}
-
-// UserKey returns a user's OpenPGP certificate, nil when there is none. Nodes on
-// the way can neither read nor change the answer.
-func (c *Client) UserKey(ctx context.Context, user tipt.Address) ([]byte, error) {
-	key, err := c.userKey(ctx, user)
-	if err != nil {
-		return nil, fmt.Errorf("key of %s: %w", user, err)
-	}
-	return key, nil
-}
-
-func (c *Client) userKey(ctx context.Context, user tipt.Address) ([]byte, error) {
-	var stale *seal.Certificate
-	for {
-		key, err := c.nodeKey(ctx, user.Node, stale)
-		if err != nil {
-			return nil, err
-		}
-		request := tipt.SealedRequest{
-			Type:       tipt.ForwardGetUserKey,
-			GetUserKey: &tipt.GetUserKeyForward{User: string(user.User)},
-		}
-		if _, err := rand.Read(request.GetUserKey.Seal[:]); err != nil {
-			return nil, err
-		}
-		resp, err := c.forward(ctx, key, user.Node, request.Append(nil), true, nil)
-		if err != nil {
-			return nil, err
-		}
-		certificate, err := openUserKey(&request.GetUserKey.Seal, resp)
-		if stale != nil || !errors.Is(err, tipt.ErrCannotOpen) {
-			return certificate, err
-		}
-		stale = key
-	}
-}
-
-// openUserKey reads GET_USER_KEY's answer. Section 5.3: an answer that is not
-// sealed is a failure, whatever it says, for anybody on the way may have made it.
-func openUserKey(key *[tipt.SealKeySize]byte, resp []byte) ([]byte, error) {
-	var answer tipt.ForwardAnswer
-	opened, err := seal.OpenAnswer(key, resp)
-	if err != nil {
-		if answer.Parse(resp) == nil && answer.Err != nil {
-			return nil, fmt.Errorf("unsealed answer: %w", answer.Err)
-		}
-		return nil, err
-	}
-	if err := answer.Parse(opened); err != nil {
-		return nil, err
-	}
-	if answer.Err != nil {
-		return nil, answer.Err
-	}
-	var found tipt.UserKeyAnswer
-	if err := found.Parse(answer.Body); err != nil {
-		return nil, err
-	}
-	return found.Key, nil
 }

@@ -134,6 +134,10 @@ func TestReturnFromAnotherNode(t *testing.T) {
 	a, _ := startTwo(t)
 	alice := join(t, a, "alice", client.Options{})
 	sent := client.Outgoing{To: tipt.Address{User: "nobody", Node: nodeB}, Text: "hello?", ID: tipt.NewMessageID(), Queue: true}
+	if err := alice.send(sent); !errors.Is(err, tipt.ErrNoSuchUser) {
+		t.Errorf("Send of a text, for which a certificate is asked: %v, want %v", err, tipt.ErrNoSuchUser)
+	}
+	sent.Body = plain("hello?")
 	alice.mustSend(sent)
 	m := alice.next()
 	if m.Return == nil || m.Return.Ref != sent.ID || m.Return.Node != string(nodeB) || !errors.Is(m.Return.Err, tipt.ErrNoSuchUser) {
@@ -141,7 +145,12 @@ func TestReturnFromAnotherNode(t *testing.T) {
 	}
 }
 
-// sharedPins are the Pins of several clients, as of a program that is started again and again.
+// plain is the Body of a text that is sent without asking for a certificate to seal it to.
+func plain(text string) []byte {
+	return tipt.Content{Type: tipt.ContentText, Text: &tipt.Text{Text: text, Time: time.Now()}}.Append(nil)
+}
+
+// sharedPins are the Pins and UserPins of several clients, as of a program that is started again and again.
 type sharedPins struct{ m sync.Map }
 
 func (p *sharedPins) Pin(node tipt.NodeName) ([]byte, error) {
@@ -155,25 +164,41 @@ func (p *sharedPins) SetPin(node tipt.NodeName, certificate []byte) error {
 	return nil
 }
 
+func (p *sharedPins) UserPin(user tipt.Address) ([]byte, error) {
+	v, _ := p.m.Load(user)
+	b, _ := v.([]byte)
+	return b, nil
+}
+
+func (p *sharedPins) SetUserPin(user tipt.Address, certificate []byte) error {
+	p.m.Store(user, append([]byte{}, certificate...))
+	return nil
+}
+
 // TestQueueWhileTheOtherNodeIsDown leaves a message with a node that can ask the destination
 // neither to take it nor for its key.
 func TestQueueWhileTheOtherNodeIsDown(t *testing.T) {
 	t.Parallel()
 	a, b := startTwo(t)
 	pins := new(sharedPins)
-	alice, bob := join(t, a, "alice", client.Options{Pins: pins}), join(t, b, "bob", client.Options{})
+	alice, bob := join(t, a, "alice", client.Options{Pins: pins, UserPins: pins}), join(t, b, "bob", client.Options{})
 	alice.mustSend(client.Outgoing{Text: "one"})
 	bob.wantText("alice@a.example", "one")
 	b.Stop()
 	a.Restart(t) // and has no key of b
 
-	carol := join(t, a, "carol", client.Options{Pins: pins})
+	carol := join(t, a, "carol", client.Options{Pins: pins, UserPins: pins})
 	if err := carol.send(client.Outgoing{Text: "now or never"}); !errors.Is(err, tipt.ErrNodeUnreachable) {
 		t.Errorf("Send: %v, want %v", err, tipt.ErrNodeUnreachable)
 	}
 	stranger := join(t, a, "stranger", client.Options{})
 	if err := stranger.send(client.Outgoing{Text: "to whom?", Queue: true}); !errors.Is(err, tipt.ErrNodeUnreachable) {
 		t.Errorf("Send without a key: %v, want %v", err, tipt.ErrNodeUnreachable)
+	}
+	dave := join(t, a, "dave", client.Options{Pins: pins}) // knows the node, and nothing about bob
+	var noKey *client.UserKeyError
+	if err := dave.send(client.Outgoing{Text: "sealed or not?", Queue: true}); !errors.Is(err, tipt.ErrNodeUnreachable) || !errors.As(err, &noKey) {
+		t.Errorf("Send without a certificate of bob's: %v, want a UserKeyError of %v", err, tipt.ErrNodeUnreachable)
 	}
 	carol.mustSend(client.Outgoing{Text: "two", Queue: true})
 	b.Again(t)
@@ -344,7 +369,7 @@ func TestTimeoutDeliversOnce(t *testing.T) {
 				}
 			})
 			alice, bob := join(t, a, "alice", client.Options{}), join(t, b, "bob", client.Options{})
-			sent := client.Outgoing{Text: "once", ID: tipt.NewMessageID()}
+			sent := client.Outgoing{Body: plain("once"), ID: tipt.NewMessageID()}
 			err := alice.send(sent)
 			if tt.again {
 				if !errors.Is(err, tipt.ErrNodeTimeout) {
@@ -355,7 +380,7 @@ func TestTimeoutDeliversOnce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			alice.mustSend(client.Outgoing{Text: "then"})
+			alice.mustSend(client.Outgoing{Body: plain("then")})
 			bob.wantText("alice@a.example", "once")
 			bob.wantText("alice@a.example", "then")
 			mu.Lock()

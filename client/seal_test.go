@@ -153,7 +153,7 @@ func TestSessionKeyServesOneNode(t *testing.T) {
 		defer c.Close()
 		first := sendFor(t, n, c, true)
 		send := begin(t, func() error {
-			return c.Send(t.Context(), Outgoing{To: tipt.Address{User: "bob", Node: "other.example"}, Text: "hello", Queue: true})
+			return c.Send(t.Context(), Outgoing{To: bobElsewhere, Text: "hello", Queue: true})
 		})
 		n.giveKey() // the same, for another name
 		r, req, _ := n.wantForward()
