@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"database/sql/driver"
 	"math"
 
 	"github.com/tipt/tipt-go/store"
@@ -9,7 +8,7 @@ import (
 
 func (w *writer) createUser(o *store.CreateUser) error {
 	o.ID, o.NameTaken, o.InviteInvalid = 0, false, false
-	v := make([]driver.Value, 1)
+	v := make([]value, 1)
 	if o.Invite != nil {
 		found, err := w.c.one(v, "SELECT 1 FROM invites WHERE hash = ?", o.Invite[:])
 		if err != nil {
@@ -29,7 +28,7 @@ func (w *writer) createUser(o *store.CreateUser) error {
 		return nil
 	}
 	if o.Invite != nil {
-		if _, err := w.c.exec("DELETE FROM invites WHERE hash = ?", o.Invite[:]); err != nil {
+		if err := w.c.exec("DELETE FROM invites WHERE hash = ?", o.Invite[:]); err != nil {
 			return err
 		}
 	}
@@ -38,7 +37,7 @@ func (w *writer) createUser(o *store.CreateUser) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.c.exec("INSERT INTO mailboxes (user, seq, count, bytes) VALUES (?, 0, 0, 0)", id); err != nil {
+	if err := w.c.exec("INSERT INTO mailboxes (user, seq, count, bytes) VALUES (?, 0, 0, 0)", id); err != nil {
 		return err
 	}
 	o.ID = store.UserID(id)
@@ -46,20 +45,20 @@ func (w *writer) createUser(o *store.CreateUser) error {
 }
 
 func (w *writer) setPassword(o *store.SetPassword) error {
-	if _, err := w.c.exec("UPDATE users SET password = ? WHERE id = ? AND NOT deleted", o.Password, int64(o.User)); err != nil {
+	if err := w.c.exec("UPDATE users SET password = ? WHERE id = ? AND NOT deleted", o.Password, int64(o.User)); err != nil {
 		return err
 	}
-	_, err := w.c.exec("UPDATE devices SET token = NULL WHERE user = ? AND name <> ?", int64(o.User), o.Keep)
+	err := w.c.exec("UPDATE devices SET token = NULL WHERE user = ? AND name <> ?", int64(o.User), o.Keep)
 	return err
 }
 
 func (w *writer) setDisabled(o *store.SetDisabled) error {
-	_, err := w.c.exec("UPDATE users SET disabled = ? WHERE id = ? AND NOT deleted", flag(o.Disabled), int64(o.User))
+	err := w.c.exec("UPDATE users SET disabled = ? WHERE id = ? AND NOT deleted", flag(o.Disabled), int64(o.User))
 	return err
 }
 
 func (w *writer) setKey(o *store.SetKey) error {
-	_, err := w.c.exec("UPDATE users SET key = ? WHERE id = ? AND NOT deleted", o.Key, int64(o.User))
+	err := w.c.exec("UPDATE users SET key = ? WHERE id = ? AND NOT deleted", o.Key, int64(o.User))
 	return err
 }
 
@@ -78,7 +77,7 @@ func (w *writer) deleteUser(o *store.DeleteUser) error {
 		"DELETE FROM devices WHERE user = ?",
 		"DELETE FROM mailboxes WHERE user = ?",
 	} {
-		if _, err := w.c.exec(sql, int64(o.User)); err != nil {
+		if err := w.c.exec(sql, int64(o.User)); err != nil {
 			return err
 		}
 	}
@@ -86,6 +85,6 @@ func (w *writer) deleteUser(o *store.DeleteUser) error {
 }
 
 func (w *writer) addInvite(o *store.AddInvite) error {
-	_, err := w.c.exec("INSERT INTO invites (hash, created) VALUES (?, ?) ON CONFLICT DO NOTHING", o.Hash[:], o.Time.UnixMilli())
+	err := w.c.exec("INSERT INTO invites (hash, created) VALUES (?, ?) ON CONFLICT DO NOTHING", o.Hash[:], o.Time.UnixMilli())
 	return err
 }

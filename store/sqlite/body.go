@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -54,13 +53,13 @@ func (w *writer) addBody(body []byte) (id int64, err error) {
 		if body == nil {
 			body = []byte{}
 		}
-		_, err = w.c.exec("INSERT INTO bodies (id, body) VALUES (?, ?)", id, body)
+		err = w.c.exec("INSERT INTO bodies (id, body) VALUES (?, ?)", id, body)
 		return id, err
 	}
 	if err := w.blobs.create(id, body); err != nil {
 		return 0, err
 	}
-	_, err = w.c.exec("INSERT INTO files (id) VALUES (?)", id)
+	err = w.c.exec("INSERT INTO files (id) VALUES (?)", id)
 	return id, err
 }
 
@@ -76,10 +75,10 @@ func (b *blobs) create(id int64, body []byte) error {
 
 // dropBodies deletes the bodies whose ids a SELECT returns.
 func (w *writer) dropBodies(selectIDs string, args ...any) error {
-	if _, err := w.c.exec("DELETE FROM bodies WHERE id IN ("+selectIDs+")", args...); err != nil {
+	if err := w.c.exec("DELETE FROM bodies WHERE id IN ("+selectIDs+")", args...); err != nil {
 		return err
 	}
-	return w.c.query(1, func(v []driver.Value) bool {
+	return w.c.query(1, func(v []value) bool {
 		w.blobs.dropped = append(w.blobs.dropped, integer(v[0]))
 		return true
 	}, "DELETE FROM files WHERE id IN ("+selectIDs+") RETURNING id", args...)
@@ -154,7 +153,7 @@ func openBlobs(c *conn, dir string) (*blobs, error) {
 		}
 	}
 	var missing error
-	if err := c.query(1, func(v []driver.Value) bool {
+	if err := c.query(1, func(v []value) bool {
 		id := integer(v[0])
 		if !found[id] {
 			missing = fmt.Errorf("the body of a message is missing: %s", blobPath(dir, id))
@@ -172,7 +171,7 @@ func openBlobs(c *conn, dir string) (*blobs, error) {
 			return nil, err
 		}
 	}
-	v := make([]driver.Value, 1)
+	v := make([]value, 1)
 	_, err = c.one(v, "SELECT max(ifnull((SELECT max(id) FROM bodies), 0), ifnull((SELECT max(id) FROM files), 0))")
 	return &blobs{dir: dir, lastID: integer(v[0])}, err
 }
@@ -184,7 +183,7 @@ func readBlob(c *conn, dir string, id int64) (body []byte, gone bool, err error)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return body, false, err
 	}
-	found, rerr := c.one(make([]driver.Value, 1), "SELECT 1 FROM files WHERE id = ?", id)
+	found, rerr := c.one(make([]value, 1), "SELECT 1 FROM files WHERE id = ?", id)
 	if rerr != nil || !found {
 		return nil, !found, rerr
 	}

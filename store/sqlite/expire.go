@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"database/sql/driver"
 	"math"
 
 	"github.com/tipt/tipt-go/store"
@@ -38,7 +37,7 @@ func (w *writer) expire(o *store.Expire) error {
 // expireMessages goes from mailbox to mailbox and removes from the front of each.
 func (w *writer) expireMessages(o *store.Expire) error {
 	cutoff := o.Messages.UnixMilli()
-	v := make([]driver.Value, 3)
+	v := make([]value, 3)
 	for left, looks := o.Limit, o.Limit; left > 0 && looks > 0 && !w.sweep.messagesDone; looks-- {
 		found, err := w.c.one(v, `SELECT m.user, m.time, b.user IS NULL FROM messages m LEFT JOIN mailboxes b ON b.user = m.user
 			WHERE m.user > ? ORDER BY m.user, m.seq LIMIT 1`, w.sweep.user)
@@ -73,7 +72,7 @@ func (w *writer) expireMailbox(user store.UserID, cutoff int64, limit int) (n in
 		return 0, err
 	}
 	var upto int64
-	if err := w.c.query(2, func(v []driver.Value) bool {
+	if err := w.c.query(2, func(v []value) bool {
 		if integer(v[1]) >= cutoff {
 			return false
 		}
@@ -98,7 +97,7 @@ func (w *writer) expireIDs(o *store.Expire) error {
 	if s.mid == nil {
 		s.mid = []byte{}
 	}
-	v := make([]driver.Value, 3)
+	v := make([]value, 3)
 	found, err := w.c.one(v, `SELECT mid, user, sender FROM ids WHERE (mid, user, sender) > (?, ?, ?)
 		ORDER BY mid, user, sender LIMIT 1 OFFSET ?`, s.mid, s.midUser, s.sender, int64(o.Limit-1))
 	if err != nil {
@@ -106,12 +105,12 @@ func (w *writer) expireIDs(o *store.Expire) error {
 	}
 	if !found {
 		s.idsDone = true
-		_, err := w.c.exec("DELETE FROM ids WHERE (mid, user, sender) > (?, ?, ?) AND time < ?",
+		err := w.c.exec("DELETE FROM ids WHERE (mid, user, sender) > (?, ?, ?) AND time < ?",
 			s.mid, s.midUser, s.sender, o.Duplicates.UnixMilli())
 		return err
 	}
-	_, err = w.c.exec("DELETE FROM ids WHERE (mid, user, sender) > (?, ?, ?) AND (mid, user, sender) <= (?, ?, ?) AND time < ?",
-		s.mid, s.midUser, s.sender, v[0], v[1], v[2], o.Duplicates.UnixMilli())
+	err = w.c.exec("DELETE FROM ids WHERE (mid, user, sender) > (?, ?, ?) AND (mid, user, sender) <= (?, ?, ?) AND time < ?",
+		s.mid, s.midUser, s.sender, blob(v[0]), integer(v[1]), text(v[2]), o.Duplicates.UnixMilli())
 	s.mid, s.midUser, s.sender = blob(v[0]), integer(v[1]), text(v[2])
 	return err
 }
@@ -125,7 +124,7 @@ func (w *writer) expireDevices(o *store.Expire) error {
 		name string
 	}
 	var old []device
-	if err := w.c.query(2, func(v []driver.Value) bool {
+	if err := w.c.query(2, func(v []value) bool {
 		d := device{store.UserID(integer(v[0])), text(v[1])}
 		if o.Online == nil || !o.Online(d.user, d.name) {
 			old = append(old, d)

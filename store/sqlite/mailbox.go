@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"database/sql/driver"
 	"math"
 
 	"github.com/tipt/tipt-go"
@@ -36,7 +35,7 @@ func (w *writer) mailbox(user store.UserID) (*mailbox, error) {
 	if b := w.mailboxes[user]; b != nil {
 		return b, nil
 	}
-	v := make([]driver.Value, 3)
+	v := make([]value, 3)
 	found, err := w.c.one(v, "SELECT seq, count, bytes FROM mailboxes WHERE user = ?", int64(user))
 	if err != nil || !found {
 		return nil, err
@@ -51,7 +50,7 @@ func (w *writer) mailbox(user store.UserID) (*mailbox, error) {
 
 // oldest is the seq of the oldest message held, or of the next one to come.
 func (w *writer) oldest(b *mailbox) (int64, error) {
-	v := make([]driver.Value, 1)
+	v := make([]value, 1)
 	found, err := w.c.one(v, "SELECT seq FROM messages WHERE user = ? AND seq >= ? ORDER BY seq LIMIT 1", int64(b.user), b.low)
 	if err != nil {
 		return 0, err
@@ -73,7 +72,7 @@ func (w *writer) change(b *mailbox) {
 func (w *writer) writeMailboxes() error {
 	for _, b := range w.changed {
 		b.changed = false
-		if _, err := w.c.exec("UPDATE mailboxes SET seq = ?, count = ?, bytes = ? WHERE user = ?",
+		if err := w.c.exec("UPDATE mailboxes SET seq = ?, count = ?, bytes = ? WHERE user = ?",
 			b.seq, b.count, b.bytes, int64(b.user)); err != nil {
 			return err
 		}
@@ -148,7 +147,7 @@ func (w *writer) append(o *store.Append) error {
 	} else if o.Body == nil {
 		body = []byte{}
 	}
-	if _, err := w.c.exec("INSERT INTO messages (user, seq, kind, sender, mid, time, size, body, large) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	if err := w.c.exec("INSERT INTO messages (user, seq, kind, sender, mid, time, size, body, large) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		int64(o.User), b.seq, int64(o.Kind), o.From, o.ID[:], o.Time.UnixMilli(), int64(len(o.Body)), body, large); err != nil {
 		return err
 	}
@@ -162,7 +161,7 @@ func duplicateLimit(o *store.Append) int64 {
 }
 
 func (w *writer) isDuplicate(o *store.Append) (bool, error) {
-	v := make([]driver.Value, 1)
+	v := make([]value, 1)
 	return w.c.one(v, "SELECT 1 FROM ids WHERE mid = ? AND user = ? AND sender = ? AND time >= ?",
 		o.ID[:], int64(o.User), o.From, duplicateLimit(o))
 }
@@ -198,7 +197,7 @@ func (w *writer) makeRoom(b *mailbox, o *store.Append) (bool, error) {
 	}
 	count, bytes := b.excessCount(o), b.excessBytes(o)
 	upto, found := int64(0), false
-	if err := w.c.query(2, func(v []driver.Value) bool {
+	if err := w.c.query(2, func(v []value) bool {
 		upto = integer(v[0])
 		count--
 		bytes -= integer(v[1])
@@ -219,7 +218,7 @@ func (w *writer) remove(user store.UserID, b *mailbox, upto int64, kind store.Me
 	if b != nil {
 		low = b.low
 	}
-	v := make([]driver.Value, 5)
+	v := make([]value, 5)
 	if _, err := w.c.one(v, `SELECT count(*), max(seq), sum(kind = 0), sum(iif(kind = 0, size, 0)), count(large) FROM
 		(SELECT seq, kind, size, large FROM messages WHERE user = ? AND seq >= ? AND seq <= ? AND kind <= ? ORDER BY seq LIMIT 0+?)`,
 		int64(user), low, upto, int64(kind), limit); err != nil {
@@ -235,7 +234,7 @@ func (w *writer) remove(user store.UserID, b *mailbox, upto int64, kind store.Me
 			return 0, err
 		}
 	}
-	if _, err := w.c.exec("DELETE FROM messages WHERE user = ? AND seq >= ? AND seq <= ? AND kind <= ?",
+	if err := w.c.exec("DELETE FROM messages WHERE user = ? AND seq >= ? AND seq <= ? AND kind <= ?",
 		int64(user), low, last, int64(kind)); err != nil {
 		return 0, err
 	}

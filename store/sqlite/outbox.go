@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"time"
 
 	"github.com/tipt/tipt-go"
@@ -15,7 +14,7 @@ func (w *writer) addOutbox(o *store.AddOutbox) error {
 	var ref any
 	if e.Ref != nil {
 		ref = e.Ref[:]
-		v := make([]driver.Value, 1)
+		v := make([]value, 1)
 		found, err := w.c.one(v, "SELECT id FROM outbox WHERE user = ? AND node = ? AND ref = ?", int64(e.User), string(e.Node), ref)
 		if err != nil {
 			return err
@@ -48,7 +47,7 @@ func milli(t time.Time) int64 {
 }
 
 // timeOrZero undoes milli.
-func timeOrZero(v driver.Value) time.Time {
+func timeOrZero(v value) time.Time {
 	if integer(v) == 0 {
 		return time.Time{}
 	}
@@ -56,7 +55,7 @@ func timeOrZero(v driver.Value) time.Time {
 }
 
 func (w *writer) retryOutbox(o *store.RetryOutbox) error {
-	_, err := w.c.exec("UPDATE outbox SET attempts = attempts + 1, next = ?, reason = ?, code = ?, unknown = ? WHERE id = ?",
+	err := w.c.exec("UPDATE outbox SET attempts = attempts + 1, next = ?, reason = ?, code = ?, unknown = ? WHERE id = ?",
 		milli(o.Next), o.Reason, int64(o.Code), flag(o.Unknown), o.ID)
 	return err
 }
@@ -64,16 +63,16 @@ func (w *writer) retryOutbox(o *store.RetryOutbox) error {
 func (w *writer) pauseNode(o *store.PauseNode) error {
 	p := &o.Pause
 	if p.Attempts == 0 && !p.Held {
-		_, err := w.c.exec("DELETE FROM pauses WHERE node = ?", string(p.Node))
+		err := w.c.exec("DELETE FROM pauses WHERE node = ?", string(p.Node))
 		return err
 	}
-	_, err := w.c.exec("INSERT OR REPLACE INTO pauses (node, attempts, next, reason, held) VALUES (?, ?, ?, ?, ?)",
+	err := w.c.exec("INSERT OR REPLACE INTO pauses (node, attempts, next, reason, held) VALUES (?, ?, ?, ?, ?)",
 		string(p.Node), int64(p.Attempts), milli(p.Next), p.Reason, flag(p.Held))
 	return err
 }
 
 func (w *writer) removeOutbox(o *store.RemoveOutbox) error {
-	v := make([]driver.Value, 1)
+	v := make([]value, 1)
 	found, err := w.c.one(v, "SELECT large FROM outbox WHERE id = ?", o.ID)
 	if err != nil {
 		return err
@@ -81,10 +80,10 @@ func (w *writer) removeOutbox(o *store.RemoveOutbox) error {
 	if o.Gone = !found; o.Gone {
 		return nil
 	}
-	if _, err := w.c.exec("DELETE FROM outbox WHERE id = ?", o.ID); err != nil {
+	if err := w.c.exec("DELETE FROM outbox WHERE id = ?", o.ID); err != nil {
 		return err
 	}
-	if err := w.dropBodies("SELECT ?", v[0]); err != nil {
+	if err := w.dropBodies("SELECT ?", integer(v[0])); err != nil {
 		return err
 	}
 	if o.Return == nil {
@@ -97,7 +96,7 @@ func (w *writer) removeOutbox(o *store.RemoveOutbox) error {
 func (s *Store) OutboxQueues(ctx context.Context) (queues []store.OutboxQueue, err error) {
 	err = s.read(ctx, "summing up the outbox", func(c *conn) error {
 		// With min(id), next and reason are of that row.
-		return c.query(7, func(v []driver.Value) bool {
+		return c.query(7, func(v []value) bool {
 			queues = append(queues, store.OutboxQueue{
 				Node:    tipt.NodeName(text(v[0])),
 				User:    store.UserID(integer(v[1])),
@@ -133,7 +132,7 @@ func (s *Store) OutboxOlder(ctx context.Context, than time.Time, limit int) ([]s
 // NodePauses implements [store.Store].
 func (s *Store) NodePauses(ctx context.Context) (pauses []store.NodePause, err error) {
 	err = s.read(ctx, "reading the pauses of nodes", func(c *conn) error {
-		return c.query(5, func(v []driver.Value) bool {
+		return c.query(5, func(v []value) bool {
 			pauses = append(pauses, store.NodePause{
 				Node:     tipt.NodeName(text(v[0])),
 				Attempts: int(integer(v[1])),
@@ -151,7 +150,7 @@ func (s *Store) outbox(ctx context.Context, which string, args ...any) ([]store.
 	var entries []store.OutboxEntry
 	err := s.read(ctx, "reading the outbox", func(c *conn) error {
 		var files []int64 // ids of the entries' files, 0 for none
-		if err := c.query(12, func(v []driver.Value) bool {
+		if err := c.query(12, func(v []value) bool {
 			e := store.OutboxEntry{
 				ID:       integer(v[0]),
 				User:     store.UserID(integer(v[1])),

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"time"
 
 	"github.com/tipt/tipt-go"
@@ -11,7 +10,7 @@ import (
 
 const userColumns = "id, name, password, key, created, disabled, deleted"
 
-func userOf(v []driver.Value) store.User {
+func userOf(v []value) store.User {
 	return store.User{
 		ID:       store.UserID(integer(v[0])),
 		Name:     tipt.UserName(text(v[1])),
@@ -26,7 +25,7 @@ func userOf(v []driver.Value) store.User {
 // User implements [store.Store].
 func (s *Store) User(ctx context.Context, name tipt.UserName) (u store.User, err error) {
 	err = s.read(ctx, "reading a user", func(c *conn) error {
-		v := make([]driver.Value, 7)
+		v := make([]value, 7)
 		found, err := c.one(v, "SELECT "+userColumns+" FROM users WHERE name = ?", string(name))
 		u = userOf(v)
 		return notFound(found, err)
@@ -37,7 +36,7 @@ func (s *Store) User(ctx context.Context, name tipt.UserName) (u store.User, err
 // UserByID implements [store.Store].
 func (s *Store) UserByID(ctx context.Context, id store.UserID) (u store.User, err error) {
 	err = s.read(ctx, "reading a user", func(c *conn) error {
-		v := make([]driver.Value, 7)
+		v := make([]value, 7)
 		found, err := c.one(v, "SELECT "+userColumns+" FROM users WHERE id = ?", int64(id))
 		u = userOf(v)
 		return notFound(found, err)
@@ -48,7 +47,7 @@ func (s *Store) UserByID(ctx context.Context, id store.UserID) (u store.User, er
 // Users implements [store.Store].
 func (s *Store) Users(ctx context.Context, after tipt.UserName, limit int) (users []store.User, err error) {
 	err = s.read(ctx, "listing users", func(c *conn) error {
-		return c.query(7, func(v []driver.Value) bool {
+		return c.query(7, func(v []value) bool {
 			users = append(users, userOf(v))
 			return true
 		}, "SELECT "+userColumns+" FROM users WHERE name > ? ORDER BY name LIMIT 0+?", string(after), int64(limit))
@@ -58,12 +57,12 @@ func (s *Store) Users(ctx context.Context, after tipt.UserName, limit int) (user
 
 const deviceColumns = "name, token, place, created, seen"
 
-func deviceOf(v []driver.Value) store.Device {
+func deviceOf(v []value) store.Device {
 	return store.Device{
 		Name:      text(v[0]),
 		TokenHash: blob(v[1]),
 		Place:     integer(v[2]),
-		HasPlace:  v[2] != nil,
+		HasPlace:  !v[2].null,
 		Created:   timeOf(v[3]),
 		Seen:      timeOf(v[4]),
 	}
@@ -72,7 +71,7 @@ func deviceOf(v []driver.Value) store.Device {
 // Device implements [store.Store].
 func (s *Store) Device(ctx context.Context, user store.UserID, name string) (d store.Device, err error) {
 	err = s.read(ctx, "reading a device", func(c *conn) error {
-		v := make([]driver.Value, 5)
+		v := make([]value, 5)
 		found, err := c.one(v, "SELECT "+deviceColumns+" FROM devices WHERE user = ? AND name = ?", int64(user), name)
 		d = deviceOf(v)
 		return notFound(found, err)
@@ -83,7 +82,7 @@ func (s *Store) Device(ctx context.Context, user store.UserID, name string) (d s
 // Devices implements [store.Store].
 func (s *Store) Devices(ctx context.Context, user store.UserID) (devices []store.Device, err error) {
 	err = s.read(ctx, "listing devices", func(c *conn) error {
-		return c.query(5, func(v []driver.Value) bool {
+		return c.query(5, func(v []value) bool {
 			devices = append(devices, deviceOf(v))
 			return true
 		}, "SELECT "+deviceColumns+" FROM devices WHERE user = ? ORDER BY name", int64(user))
@@ -94,7 +93,7 @@ func (s *Store) Devices(ctx context.Context, user store.UserID) (devices []store
 // Invite implements [store.Store].
 func (s *Store) Invite(ctx context.Context, hash [32]byte) error {
 	return s.read(ctx, "reading an invitation", func(c *conn) error {
-		return notFound(c.one(make([]driver.Value, 1), "SELECT 1 FROM invites WHERE hash = ?", hash[:]))
+		return notFound(c.one(make([]value, 1), "SELECT 1 FROM invites WHERE hash = ?", hash[:]))
 	})
 }
 
@@ -103,7 +102,7 @@ func (s *Store) Messages(ctx context.Context, user store.UserID, after int64, li
 	err = s.read(ctx, "reading messages", func(c *conn) error {
 		var files []int64 // ids of the messages' files, 0 for none
 		var bytes int
-		if err := c.query(9, func(v []driver.Value) bool {
+		if err := c.query(9, func(v []value) bool {
 			if bytes += int(integer(v[5])); bytes > maxBytes && len(messages) > 0 {
 				return false
 			}
@@ -115,7 +114,7 @@ func (s *Store) Messages(ctx context.Context, user store.UserID, after int64, li
 				Body: blob(v[6]),
 			}
 			copy(m.ID[:], blob(v[3]))
-			if v[7] != nil {
+			if !v[7].null {
 				m.Body = blob(v[8])
 			}
 			messages = append(messages, m)
@@ -135,8 +134,8 @@ func (s *Store) Messages(ctx context.Context, user store.UserID, after int64, li
 }
 
 // file is the id of a row's file, 0 where it has none: of a large body that is not in bodies.
-func file(large, body driver.Value) int64 {
-	if body != nil {
+func file(large, body value) int64 {
+	if !body.null {
 		return 0
 	}
 	return integer(large)
@@ -168,7 +167,7 @@ func notFound(found bool, err error) error {
 	return err
 }
 
-func timeOf(v driver.Value) time.Time { return time.UnixMilli(integer(v)).UTC() }
+func timeOf(v value) time.Time { return time.UnixMilli(integer(v)).UTC() }
 
 func flag(b bool) int64 {
 	if b {

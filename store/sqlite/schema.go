@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"database/sql/driver"
 	"fmt"
 )
 
@@ -111,7 +110,7 @@ CREATE TABLE pauses (
 
 // migrate brings a database to the schema that a list of migrations leads to.
 func migrate(c *conn, migrations []string) error {
-	v := make([]driver.Value, 1)
+	v := make([]value, 1)
 	if _, err := c.one(v, "PRAGMA user_version"); err != nil {
 		return err
 	}

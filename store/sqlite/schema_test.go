@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"database/sql/driver"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,13 +29,13 @@ func openTestConn(t *testing.T, dir string) *conn {
 func tablesOf(t *testing.T, c *conn) (tables string, version int64) {
 	t.Helper()
 	var names []string
-	if err := c.query(1, func(v []driver.Value) bool {
+	if err := c.query(1, func(v []value) bool {
 		names = append(names, text(v[0]))
 		return true
 	}, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"); err != nil {
 		t.Fatal(err)
 	}
-	v := make([]driver.Value, 1)
+	v := make([]value, 1)
 	if _, err := c.one(v, "PRAGMA user_version"); err != nil {
 		t.Fatal(err)
 	}
@@ -171,14 +170,14 @@ func TestQueryPlans(t *testing.T) {
 	explain := openTestConn(t, s.dir)
 	n := 0
 	for _, c := range conns {
-		for sql := range c.stmts {
+		for sql, statement := range c.stmts {
 			n++
-			if err := explain.query(4, func(v []driver.Value) bool {
+			if err := explain.query(4, func(v []value) bool {
 				if plan := text(v[3]); strings.HasPrefix(plan, "SCAN ") && !scans[plan] || strings.Contains(plan, "AUTOMATIC") {
 					t.Errorf("%s\n\t%s", sql, plan)
 				}
 				return true
-			}, "EXPLAIN QUERY PLAN "+sql, make([]any, 11)...); err != nil {
+			}, "EXPLAIN QUERY PLAN "+sql, make([]any, statement.params)...); err != nil {
 				t.Errorf("%s: %v", sql, err)
 			}
 		}

@@ -209,9 +209,9 @@ func (s *Store) result(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("%s: %w", doing, classify(err))
-	if errors.Is(err, store.ErrFailed) {
-		s.failed.CompareAndSwap(nil, &err)
+	failure := fmt.Errorf("%s: %w", doing, classify(err))
+	if errors.Is(failure, store.ErrFailed) {
+		s.failed.CompareAndSwap(nil, &failure)
 	}
-	return err
+	return failure
 }

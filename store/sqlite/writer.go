@@ -1,11 +1,9 @@
 package sqlite
 
 import (
-	"database/sql/driver"
 	"errors"
 	"fmt"
 
-	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
 
 	"github.com/tipt/tipt-go/store"
@@ -84,7 +82,7 @@ func (w *writer) commit(batch []store.Op) error {
 }
 
 func (w *writer) transact(batch []store.Op) error {
-	if _, err := w.c.exec("BEGIN IMMEDIATE"); err != nil {
+	if err := w.c.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
 	for _, op := range batch {
@@ -101,7 +99,7 @@ func (w *writer) transact(batch []store.Op) error {
 	if err := w.blobs.sync(); err != nil {
 		return err
 	}
-	_, err := w.c.exec("COMMIT")
+	err := w.c.exec("COMMIT")
 	return err
 }
 
@@ -153,8 +151,8 @@ func (w *writer) apply(op store.Op) error {
 // rollback ends a transaction that failed. SQLite has often done so itself.
 func (w *writer) rollback() error {
 	err := w.c.script("ROLLBACK")
-	var se *sqlite.Error
-	if errors.As(err, &se) && se.Code() == lib.SQLITE_ERROR {
+	var se *sqliteError
+	if errors.As(err, &se) && se.code == lib.SQLITE_ERROR {
 		return nil // there is none
 	}
 	return err
@@ -173,7 +171,7 @@ func (w *writer) checkRoom(batch []store.Op) error {
 	if free >= w.s.reserve {
 		return nil
 	}
-	v := make([]driver.Value, 1)
+	v := make([]value, 1)
 	if _, err := w.c.one(v, "PRAGMA freelist_count"); err != nil {
 		return err
 	}
@@ -208,7 +206,7 @@ func grows(batch []store.Op) bool {
 // checkpointIfDue moves the log into the database when it is long. The batch before is
 // on the disk whatever comes of it, so only a failure of the store is an error.
 func (w *writer) checkpointIfDue() error {
-	pages, _, err := w.c.c.(sqlite.DBStatus).Status(sqlite.DBStatusCacheWrite, false)
+	pages, err := w.c.written(false)
 	if err != nil {
 		return err
 	}
@@ -236,7 +234,7 @@ func (w *writer) checkpoint() (complete bool, err error) {
 	if err := w.c.script("PRAGMA busy_timeout = 100"); err != nil { // of somebody who reads for long, not of us
 		return false, err
 	}
-	v := make([]driver.Value, 3)
+	v := make([]value, 3)
 	_, err = w.c.one(v, "PRAGMA wal_checkpoint(RESTART)")
 	if terr := w.c.script(busyTimeout); err == nil {
 		err = terr
@@ -245,7 +243,7 @@ func (w *writer) checkpoint() (complete bool, err error) {
 		return false, err
 	}
 	w.checkpointAt = w.s.checkpointPages()
-	_, _, err = w.c.c.(sqlite.DBStatus).Status(sqlite.DBStatusCacheWrite, true)
+	_, err = w.c.written(true)
 	return err == nil, err
 }
 

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"encoding/binary"
 	"os"
 	"path/filepath"
@@ -82,15 +81,15 @@ func TestExpireFindsDeleted(t *testing.T) {
 		} else {
 			commit(&store.Expire{Limit: 10})
 		}
-		v := make([]driver.Value, 1)
+		v := make([]value, 1)
 		if err := s.read(t.Context(), "counting", func(c *conn) error {
 			_, err := c.one(v, "SELECT count(*) FROM messages")
 			return err
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if v[0] != want {
-			t.Errorf("%d messages are left, want %d", v[0], want)
+		if integer(v[0]) != want {
+			t.Errorf("%d messages are left, want %d", integer(v[0]), want)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
