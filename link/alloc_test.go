@@ -56,11 +56,11 @@ func TestAllocations(t *testing.T) {
 			want float64
 			f    func()
 		}{
-			{"serve a request", 5, func() {
+			{"serve a request", 2, func() {
 				read(requested)
 				write()
 			}},
-			{"make a request", 4, func() {
+			{"make a request", 3, func() {
 				if err := l.Go(ctx, uint8(tipt.RequestForward), body, done); err != nil {
 					t.Error(err)
 				}

@@ -62,16 +62,16 @@ func (l *Link) read() error {
 			l.touch()
 			err = l.receive(r)
 		}
-		var ce *CloseError
-		switch {
-		case err == nil:
-		case errors.As(err, &ce) && ce.Local:
-			if _, discard := l.reading(); !discard {
-				l.log.Debug("peer broke the protocol", "code", ce.Code, "reason", ce.Reason)
-				l.Close(ce.Code, ce.Reason)
-			}
-		default:
+		if err == nil {
+			continue
+		}
+		ce, ok := errors.AsType[*CloseError](err)
+		if !ok || !ce.Local {
 			return err
+		}
+		if _, discard := l.reading(); !discard {
+			l.log.Debug("peer broke the protocol", "code", ce.Code, "reason", ce.Reason)
+			l.Close(ce.Code, ce.Reason)
 		}
 	}
 }
@@ -245,8 +245,7 @@ func (l *Link) release(n int64, work bool) {
 // [*tipt.MalformedError], or BUSY when there was no memory for it. held is what has been reserved
 // for a request; 0 if nothing was yet.
 func (l *Link) serve(p tipt.Packet, rev tipt.Revision, failure error, held int64) error {
-	var bad *tipt.MalformedError
-	malformed := errors.As(failure, &bad)
+	bad, malformed := errors.AsType[*tipt.MalformedError](failure)
 	if malformed && !bad.Readable {
 		return violation("unreadable packet: %v", bad)
 	}
@@ -298,16 +297,13 @@ func (l *Link) serveRequest(p tipt.Packet, rev tipt.Revision, failure error, hel
 		l.release(held, true)
 		return err
 	}
-	var bad *tipt.MalformedError
-	var e *tipt.Error
-	switch {
-	case errors.As(failure, &bad):
+	if bad, ok := errors.AsType[*tipt.MalformedError](failure); ok {
 		r.Fail(&tipt.Error{Code: tipt.ErrMalformed, Message: bad.Error()})
-	case errors.As(failure, &e):
+	} else if e, ok := errors.AsType[*tipt.Error](failure); ok {
 		r.Fail(e)
-	case l.handler == nil:
+	} else if l.handler == nil {
 		r.Fail(&tipt.Error{Code: tipt.ErrUnsupported})
-	default:
+	} else {
 		l.handler.ServeTipt(r)
 	}
 	return nil

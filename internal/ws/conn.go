@@ -73,8 +73,7 @@ func (c *Conn) CloseNow() {
 // anonymous is err without the addresses that package net puts in: what ends a connection
 // goes to a node's log, which is to show none.
 func anonymous(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
+	if op, ok := errors.AsType[*net.OpError](err); ok {
 		return fmt.Errorf("%s: %w", op.Op, op.Err)
 	}
 	return err
