@@ -106,7 +106,8 @@ type Message struct {
 // on the disk, or with the error of the store. Body must not be changed any more:
 // readers may get it as it is.
 func (m *Mailboxes) Append(ctx context.Context, msg Message, done func(store.Outcome, error)) error {
-	op := &store.Append{
+	a := &appending{mailboxes: m, done: done}
+	a.op = store.Append{
 		User:     msg.User,
 		Kind:     msg.Kind,
 		From:     msg.From,
@@ -119,21 +120,35 @@ func (m *Mailboxes) Append(ctx context.Context, msg Message, done func(store.Out
 		OnlyDuplicate: msg.OnlyDuplicate,
 	}
 	// The places go first: a full mailbox makes room with what was taken.
-	places := m.placesOf(msg.User)
-	err := m.committer.Submit(ctx, func(err error) {
-		if err != nil {
-			places.keep()
-			done(0, err)
-			return
-		}
-		if op.Outcome == store.Stored {
-			m.publish(op)
-		}
-		done(op.Outcome, nil)
-	}, append(places.ops(), op)...)
-	if err != nil {
-		places.keep()
+	a.places = m.addPlaces(a.place[:0], msg.User)
+	if err := m.committer.Submit(ctx, a.committed, append(a.places.addOps(a.ops[:0]), &a.op)...); err != nil {
+		a.places.keep()
 		return fmt.Errorf("append a message: %w", err)
 	}
 	return nil
+}
+
+// An appending is a message on its way to the disk, in one piece: there is one for each message.
+type appending struct {
+	mailboxes *Mailboxes
+	op        store.Append
+	places    places // that go with it
+	done      func(store.Outcome, error)
+
+	// Memory of places and of the operations, which is enough where one device has moved.
+	place [1]place
+	ops   [2]store.Op
+}
+
+// committed is called once the disk has it, or on failure.
+func (a *appending) committed(err error) {
+	if err != nil {
+		a.places.keep()
+		a.done(0, err)
+		return
+	}
+	if a.op.Outcome == store.Stored {
+		a.mailboxes.publish(&a.op)
+	}
+	a.done(a.op.Outcome, nil)
 }

@@ -7,15 +7,14 @@ type places []place
 
 type place struct {
 	reader *Reader
-	seq    int64
+	take   store.Take // stores it
 }
 
-// placesOf returns the places of a user's devices that moved.
-func (m *Mailboxes) placesOf(user store.UserID) places {
+// addPlaces adds to p the places of a user's devices that moved.
+func (m *Mailboxes) addPlaces(p places, user store.UserID) places {
 	s := m.shard(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var p places
 	if b := s.boxes[user]; b != nil {
 		for r := b.readers; r != nil; r = r.next {
 			p = r.movedLocked(p)
@@ -48,7 +47,7 @@ func (r *Reader) movedLocked(p places) places {
 		return p
 	}
 	r.stored = r.place
-	return append(p, place{r, r.place})
+	return append(p, place{r, store.Take{User: r.user, Device: r.device, Seq: r.place}})
 }
 
 // listLocked has Run look at r's place.
@@ -59,11 +58,10 @@ func (r *Reader) listLocked(s *shard) {
 	}
 }
 
-// ops returns the operations that store p.
-func (p places) ops() []store.Op {
-	ops := make([]store.Op, 0, len(p)+1) // and the message they go with
-	for _, one := range p {
-		ops = append(ops, &store.Take{User: one.reader.user, Device: one.reader.device, Seq: one.seq})
+// addOps adds to ops the operations that store p.
+func (p places) addOps(ops []store.Op) []store.Op {
+	for i := range p {
+		ops = append(ops, &p[i].take)
 	}
 	return ops
 }

@@ -84,7 +84,7 @@ func (m *Mailboxes) try(what string, err error) error {
 func (m *Mailboxes) flush(ctx context.Context) error {
 	var first error
 	for some := range slices.Chunk(m.moved(), flushStep) {
-		if err := m.committer.Do(ctx, some.ops()...); err != nil {
+		if err := m.committer.Do(ctx, some.addOps(nil)...); err != nil {
 			some.keep()
 			if first == nil {
 				first = err

@@ -31,13 +31,15 @@ type Committer struct {
 	log   *slog.Logger
 	wake  chan struct{} // holds one token when there may be something to take
 
-	batch []Op // owned by Run; kept for its memory
+	// Owned by Run, kept for their memory.
+	batch []Op
+	taken []submission
 
 	mu sync.Mutex // guards the following
 	// queue is what has room, in order, and waits for a batch. waiting is what
 	// comes after it and waits for room.
-	queue   []*submission
-	waiting []*submission
+	queue   []submission
+	waiting []*waiter
 	ops     int   // in queue
 	bytes   int   // in queue
 	err     error // not nil: Run has ended, nothing is taken any more
@@ -48,7 +50,12 @@ type submission struct {
 	ops   []Op
 	bytes int
 	done  func(error)
-	room  chan error // for one in waiting: gets nil when it is queued
+}
+
+// A waiter waits for room for a submission.
+type waiter struct {
+	submission
+	room chan error // gets nil when it is queued
 }
 
 // NewCommitter returns a committer for s. Run does its work.
@@ -82,7 +89,7 @@ func NewCommitter(s Store, o CommitterOptions) *Committer {
 // A batch that fails with ErrDiskFull or ErrImpossible is tried again in smaller ones, so that
 // done gets such an error only for operations of its own.
 func (c *Committer) Submit(ctx context.Context, done func(error), ops ...Op) error {
-	s := &submission{ops: ops, done: done}
+	s := submission{ops: ops, done: done}
 	for _, op := range ops {
 		s.bytes += op.Size()
 	}
@@ -99,29 +106,29 @@ func (c *Committer) Submit(ctx context.Context, done func(error), ops ...Op) err
 		c.mu.Unlock()
 		return nil
 	}
-	s.room = make(chan error, 1)
-	c.waiting = append(c.waiting, s)
+	w := &waiter{s, make(chan error, 1)}
+	c.waiting = append(c.waiting, w)
 	c.mu.Unlock()
 
 	select {
-	case err := <-s.room:
+	case err := <-w.room:
 		return err
 	case <-ctx.Done():
-		return c.giveUp(ctx, s)
+		return c.giveUp(ctx, w)
 	}
 }
 
-// giveUp takes s out of those waiting for room, unless it got it meanwhile.
-func (c *Committer) giveUp(ctx context.Context, s *submission) error {
+// giveUp takes w out of those waiting for room, unless it got it meanwhile.
+func (c *Committer) giveUp(ctx context.Context, w *waiter) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	select {
-	case err := <-s.room:
+	case err := <-w.room:
 		return err
 	default:
 	}
-	for i, w := range c.waiting {
-		if w == s {
+	for i, other := range c.waiting {
+		if other == w {
 			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
 			break
 		}
@@ -157,7 +164,9 @@ func (c *Committer) Run(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := c.commit(store, batch); err != nil {
+		err := c.commit(store, batch)
+		clear(batch)
+		if err != nil {
 			c.stop(err, false)
 			return err
 		}
@@ -165,7 +174,7 @@ func (c *Committer) Run(ctx context.Context) error {
 }
 
 // commit commits a batch, in halves where it fails as a whole. Its error is one of the store's failure.
-func (c *Committer) commit(ctx context.Context, batch []*submission) error {
+func (c *Committer) commit(ctx context.Context, batch []submission) error {
 	ops := c.batch[:0]
 	for _, s := range batch {
 		ops = append(ops, s.ops...)
@@ -196,8 +205,9 @@ func (c *Committer) commit(ctx context.Context, batch []*submission) error {
 	return nil
 }
 
-// take takes the next batch from the queue: at least one submission, nil when there is none.
-func (c *Committer) take() []*submission {
+// take takes the next batch from the queue: at least one submission, nil when there is none. It
+// is valid until the next call.
+func (c *Committer) take() []submission {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var n, ops, bytes int
@@ -213,14 +223,14 @@ func (c *Committer) take() []*submission {
 	if n == 0 {
 		return nil
 	}
-	batch := append([]*submission(nil), c.queue[:n]...)
+	c.taken = append(c.taken[:0], c.queue[:n]...)
 	rest := copy(c.queue, c.queue[n:])
 	clear(c.queue[rest:])
 	c.queue = c.queue[:rest]
 	c.ops -= ops
 	c.bytes -= bytes
 	c.admitLocked()
-	return batch
+	return c.taken
 }
 
 // stop ends the taking of submissions with err. What is queued gets it, unless
@@ -235,8 +245,8 @@ func (c *Committer) stop(err error, onlyIdle bool) bool {
 	c.queue, c.waiting, c.ops, c.bytes = nil, nil, 0, 0
 	c.err = err
 	c.mu.Unlock()
-	for _, s := range waiting {
-		s.room <- err
+	for _, w := range waiting {
+		w.room <- err
 	}
 	for _, s := range queue {
 		s.done(err)
@@ -246,11 +256,11 @@ func (c *Committer) stop(err error, onlyIdle bool) bool {
 
 // fitsLocked reports whether there is room for s in the queue. Anything has
 // room in an empty one.
-func (c *Committer) fitsLocked(s *submission) bool {
+func (c *Committer) fitsLocked(s submission) bool {
 	return len(c.queue) == 0 || c.ops+len(s.ops) <= c.o.QueueOps && c.bytes+s.bytes <= c.o.QueueBytes
 }
 
-func (c *Committer) queueLocked(s *submission) {
+func (c *Committer) queueLocked(s submission) {
 	c.queue = append(c.queue, s)
 	c.ops += len(s.ops)
 	c.bytes += s.bytes
@@ -263,10 +273,10 @@ func (c *Committer) queueLocked(s *submission) {
 // admitLocked queues those who wait as far as there is room now.
 func (c *Committer) admitLocked() {
 	n := 0
-	for ; n < len(c.waiting) && c.fitsLocked(c.waiting[n]); n++ {
-		s := c.waiting[n]
-		c.queueLocked(s)
-		s.room <- nil
+	for ; n < len(c.waiting) && c.fitsLocked(c.waiting[n].submission); n++ {
+		w := c.waiting[n]
+		c.queueLocked(w.submission)
+		w.room <- nil
 	}
 	rest := copy(c.waiting, c.waiting[n:])
 	clear(c.waiting[rest:])
