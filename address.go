@@ -99,9 +99,12 @@ func ParseUserName(s string) (UserName, error) {
 	if len(s) > MaxRawUserNameSize {
 		return "", nameInvalid("longer than %d bytes", MaxRawUserNameSize)
 	}
-	name, err := precis.UsernameCaseMapped.String(s)
-	if err != nil {
-		return "", nameInvalid("%v", err)
+	name := s
+	if !isPlain(s) {
+		var err error
+		if name, err = precis.UsernameCaseMapped.String(s); err != nil {
+			return "", nameInvalid("%v", err)
+		}
 	}
 	if name == "" || len(name) > MaxUserNameSize {
 		return "", nameInvalid("has %d bytes, not 1 to %d", len(name), MaxUserNameSize)
@@ -110,6 +113,16 @@ func ParseUserName(s string) (UserName, error) {
 		return "", nameInvalid("contains @, / or :")
 	}
 	return UserName(name), nil
+}
+
+// isPlain reports whether a name has only letters and the like that the mapping leaves as they are, as nearly all names.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
 }
 
 func nameInvalid(format string, args ...any) error {

@@ -2,8 +2,12 @@ package tipt_test
 
 import (
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"golang.org/x/text/secure/precis"
 
 	"github.com/tipt/tipt-go"
 )
@@ -53,6 +57,35 @@ func TestUserNameVectors(t *testing.T) {
 		} else if err != nil || string(got) != *v.Out {
 			t.Errorf("ParseUserName(%q) = %q, %v; want %q", v.In, got, err, *v.Out)
 		}
+	}
+}
+
+// TestPlainUserNames has ASCII names be what the profile makes of them, though it is not asked about most.
+func TestPlainUserNames(t *testing.T) {
+	check := func(s string) {
+		t.Helper()
+		want, err := precis.UsernameCaseMapped.String(s)
+		if err != nil || strings.ContainsAny(want, "@/:") {
+			want = ""
+		}
+		if got, err := tipt.ParseUserName(s); string(got) != want || (err == nil) != (want != "") {
+			t.Errorf("ParseUserName(%q) = %q, %v; want %q", s, got, err, want)
+		}
+	}
+	for a := range byte(utf8.RuneSelf) {
+		check(string([]byte{a}))
+		for b := range byte(utf8.RuneSelf) {
+			check(string([]byte{a, b}))
+		}
+	}
+	const plain = "abcdefghijklmnopqrstuvwxyz0123456789-_."
+	random := rand.New(rand.NewPCG(1, 1))
+	for range 10_000 {
+		s := make([]byte, 1+random.IntN(tipt.MaxUserNameSize))
+		for i := range s {
+			s[i] = plain[random.IntN(len(plain))]
+		}
+		check(string(s))
 	}
 }
 

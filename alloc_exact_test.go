@@ -34,6 +34,7 @@ func TestAllocations(t *testing.T) {
 			{"parse a FORWARD: node and ref", 2, func() { _ = parsed.Parse(p.Body, false) }},
 			{"parse a DELIVER: from", 1, func() { _ = new(tipt.DeliverRequest).Parse(delivered, false) }},
 			{"parse a MESSAGE: it and to", 2, func() { _ = new(tipt.SealedRequest).Parse(sealed) }},
+			{"map the name of a user", 0, func() { _, _ = tipt.ParseUserName("alice-2.b_c") }},
 			{"append a packet", 1, func() { _ = tipt.AppendPacket(nil, tipt.RevisionSeed, &p) }},
 			{"append a FORWARD", 1, func() { _ = f.Append(nil) }},
 			{"append a DELIVER", 1, func() { _ = deliver.Append(nil) }},
