@@ -83,7 +83,8 @@ func (d *delivery) startLocked() {
 		return
 	}
 	d.running = true
-	d.session.node.tasks.Go(d.run)
+	d.session.node.tasks.Add(1)
+	go d.run()
 }
 
 // close ends the delivery; its place is kept.
@@ -102,6 +103,7 @@ func (d *delivery) close() {
 }
 
 func (d *delivery) run() {
+	defer d.session.node.tasks.Done()
 	for d.step() {
 	}
 }
@@ -195,11 +197,11 @@ func (d *delivery) send(m store.Message) bool {
 // answered takes a client's answer to DELIVER or RETURN. It runs on the
 // connection's reader.
 func (d *delivery) answered(seq int64, err error) {
-	var refusal *tipt.Error
+	refusal, refused := errors.AsType[*tipt.Error](err)
 	switch {
 	case err == nil:
 		d.take(seq)
-	case !errors.As(err, &refusal): // the connection ended
+	case !refused: // the connection ended
 		return
 	case refusal.Code == tipt.ErrRejected, refusal.Code == tipt.ErrMalformed, refusal.Code == tipt.ErrUnsupported:
 		d.take(seq)

@@ -49,42 +49,45 @@ func (s *session) forward(r *link.Request) {
 		s.queueForward(forwardJob{request: r, body: body})
 		return
 	}
-	s.node.tasks.Go(func() {
-		node, err := s.destination(body.Node)
-		if err != nil {
+	s.node.tasks.Add(1)
+	go s.forwardAndWait(r, body)
+}
+
+// forwardAndWait carries out a FORWARD with `wait` true. It is a task of the node until r is answered.
+func (s *session) forwardAndWait(r *link.Request, body tipt.ForwardRequest) {
+	node, err := s.destination(body.Node)
+	if err != nil || node != s.node.config.Name {
+		defer s.node.tasks.Done()
+		var response []byte
+		if err == nil {
+			response, err = s.node.forwardNow(s.ctx, node, s.account.from(s.node.config.Name), body.Sealed)
+		}
+		s.answer(r, response, err)
+		return
+	}
+	r.Body = nil // as in runForward
+	s.node.receive(s.node.alive, s.sender(), body.Sealed, func(a answer, err error) {
+		defer s.node.tasks.Done()
+		switch {
+		case errors.Is(err, seal.ErrMessage):
+			r.Fail(&tipt.Error{Code: tipt.ErrNodeRefused, Message: err.Error()})
+		case err != nil:
 			s.answer(r, nil, err)
-			return
+		default:
+			r.Reply(tipt.ForwardResponse{Response: a.bytes}.Append(nil))
 		}
-		if node != s.node.config.Name {
-			response, err := s.node.forwardNow(s.ctx, node, s.account.from(s.node.config.Name), body.Sealed)
-			s.answer(r, response, err)
-			return
-		}
-		s.node.tasks.Add(1) // for done, which may come later
-		sealed := body.Sealed
-		body.Sealed, r.Body = nil, nil // as in runForward
-		s.node.receive(s.node.alive, s.sender(), sealed, func(a answer, err error) {
-			defer s.node.tasks.Done()
-			switch {
-			case errors.Is(err, seal.ErrMessage):
-				r.Fail(&tipt.Error{Code: tipt.ErrNodeRefused, Message: err.Error()})
-			case err != nil:
-				s.answer(r, nil, err)
-			default:
-				r.Reply(tipt.ForwardResponse{Response: a.bytes}.Append(nil))
-			}
-		})
 	})
 }
 
 // destination returns the node that a name means, or why nothing is forwarded there.
 func (s *session) destination(raw string) (tipt.NodeName, error) {
-	name, err := tipt.MapNodeName(raw)
-	if err != nil {
-		return "", err
+	own := s.node.config.Name
+	if raw == string(own) {
+		return own, nil
 	}
-	if name == s.node.config.Name {
-		return name, nil
+	name, err := tipt.MapNodeName(raw)
+	if err != nil || name == own {
+		return name, err
 	}
 	if !s.node.config.Policy.Allows(name) {
 		return "", &tipt.Error{Code: tipt.ErrNodeRefused, Message: "this node's operator has barred " + string(name)}

@@ -19,6 +19,9 @@ type answer struct {
 	sealed bool               // only the asking client can read bytes
 }
 
+// accepted says that a MESSAGE is on the disk.
+var accepted = answerWith(tipt.ForwardAnswer{})
+
 func answerWith(a tipt.ForwardAnswer) answer {
 	return answer{bytes: a.Append(nil), err: a.Err}
 }
@@ -122,7 +125,7 @@ func (n *Node) receiveMessage(ctx context.Context, from sender, m *tipt.MessageF
 		case outcome == store.Full:
 			done(refuse(tipt.ErrMailboxFull, "the mailbox of %s is full", name), nil)
 		default: // stored, now or before
-			done(answerWith(tipt.ForwardAnswer{}), nil)
+			done(accepted, nil)
 		}
 	})
 	if err != nil {
