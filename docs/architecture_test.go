@@ -44,6 +44,7 @@ var mayImport = map[string][]string{
 	"bench/floor":         {".", "seal", "bench/internal/bare"},
 	"bench/fill":          {".", "bench", "store", "store/sqlite", "account"},
 	"bench/run":           {"bench", "internal/devca"},
+	"bench/allocs":        {"bench", "internal/devca", "account", "node", "seal", "store/sqlite"},
 	"bench/internal/bare": {"."},
 }
 
