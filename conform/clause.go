@@ -90,6 +90,14 @@ This page is generated from package conform: after a change there, run
 
 `
 
+const pageClients = `
+What a client does not do is reported as not tested with it, such as:
+
+- T-1.26 and T-1.36, where its upgrade has no ` + "`Origin`" + `, by which a browser's script is told
+- T-8.3 and T-8.7, where it opens neither what is sealed to the key in ` + "`TIPT_KEY`" + ` nor to one that it has set
+- T-3.76, where it answers a message before it has printed it, or reads nothing meanwhile
+`
+
 // Page returns docs/conformance.md.
 func Page() string {
 	checkedBy := make(map[string][]string)
@@ -137,6 +145,7 @@ func Page() string {
 		}
 		fmt.Fprintf(&page, "- %s: `%s`\n", help.flag, strings.Join(names, "` `"))
 	}
+	page.WriteString(pageClients)
 	page.WriteString("\n`--revision draft` runs all of it in the form of the later drafts (section 9).\n" +
 		"Without it a client is tested in the form that it chooses.\n")
 	section := ""

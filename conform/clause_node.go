@@ -33,7 +33,7 @@ var nodeClauses = []Clause{
 	{"T-5.30", Must, NodeSide, Ours, "It brings the key that SET_KEY set, or nil.", ""},
 	{"T-5.31", Must, NodeSide, Ours, "Its errors are sealed too, once `seal` could be read.", ""},
 	{"T-5.32", Must, NodeSide, Ours, "Under `wait` false GET_USER_KEY ends without a RETURN.", ""},
-	{"T-5.33", Must, ClientSide, Ours, "A client takes no key from an unsealed answer.", keyless},
+	{"T-5.33", Must, ClientSide, Ours, "A client takes no key from an unsealed answer.", ""},
 	{"T-5.34", Must, NodeSide, Ours, "An answer is a map {`body` nil or map} or {`err` map}.", ""},
 	{"T-5.35", Must, NodeSide, Ours, "Vouching, as the forwarding node does it.", ""},
 	{"T-5.36", Must, NodeSide, Ours, "A Tipt-From without signature, and a signature that does not hold, is 401 or, where no key can be had, 503 with `Retry-After`.", ""},

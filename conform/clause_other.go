@@ -12,7 +12,7 @@ var otherClauses = []Clause{
 	{"T-7.8", Must, ClientSide, Ours, "It warns when a node's primary key changes, unless the old one certified the new.", ""},
 	{"T-8.1", Must, NodeSide, Ours, "A node delivers whatever bytes `msg` has.", ""},
 	{"T-8.2", Must, ClientSide, Ours, "Clients put a TEXT or a SEALED into `msg`.", ""},
-	{"T-8.3", Must, ClientSide, Ours, "A message is shown as signed only when its intended recipient is this client's certificate and its signer the one kept for `from`.", endToEnd},
+	{"T-8.3", Must, ClientSide, Ours, "A message is shown as signed only when its intended recipient is this client's certificate and its signer the one kept for `from`.", ""},
 	{"T-8.4", Must, ClientSide, Ours, "A `msg` of another form is shown as what it is, never dropped.", ""},
 	{"T-9.1", Must, NodeSide, Draft, "A HANDSHAKE with `ver` in its body alone chooses the drafts' form, and is answered in it.", ""},
 	{"T-9.2", Must, NodeSide, Draft, "In the drafts' form packets have no `ver`, GET_NODE_KEY is 0x20, FORWARD 0x21, and `err` is the bare code.", ""},

@@ -3,12 +3,14 @@ package conform
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
 func clientExchangeScenarios() []clientScenario {
 	return []clientScenario{
 		{name: "client-ids", run: clientIDs, clauses: []string{"T-3.77"}},
+		{name: "client-id-in-flight", run: clientIDInFlight, clauses: []string{"T-3.76"}},
 		{name: "client-flood", run: clientFlood, clauses: []string{"T-3.70", "T-3.77"}},
 		{name: "client-any-order", run: clientAnyOrder, clauses: []string{"T-3.78"}},
 		{name: "client-timeout", run: clientTimeout, clauses: []string{"T-5.28"}},
@@ -20,7 +22,7 @@ func clientExchangeScenarios() []clientScenario {
 
 func clientIDs(st *stage) {
 	g := st.connected()
-	release := st.hold(isForward)
+	release := st.hold(aMessage)
 	st.line("the same id")
 	l := st.letter("the same id")
 	st.on("T-3.77")
@@ -34,6 +36,33 @@ func clientIDs(st *stage) {
 	st.line("another")
 	st.letter("another")
 	g.goesOn("requests of both sides with one id")
+}
+
+// quick is why it is not tested what a client does about a second REQUEST with an id: it may have answered the
+// first before it reads that.
+const quick = "needs a client that does not answer a DELIVER before it has printed it, and reads on meanwhile"
+
+// clientIDInFlight keeps the client from printing a message, and so from answering it, while the next comes
+// under the same id.
+func clientIDInFlight(st *stage) {
+	g := st.connected()
+	free := st.stuff()
+	defer free()
+	id := g.deliver(delivery(textMessage(strings.Repeat("more than a pipe holds ", 20_000))))
+	st.pause(time.Second)
+	g.sendFrame("PING", true, opPing, []byte("reading on"))
+	if !g.await(givingUp, func() bool { return len(g.pongs) > 0 || g.end != nil }) || !g.open() {
+		st.skip(quick)
+	}
+	g.mu.Lock()
+	_, inFlight := g.asked[id]
+	g.mu.Unlock()
+	if !inFlight {
+		st.skip(quick)
+	}
+	st.on("T-3.76")
+	g.sendBytes(g.request(id, reqDeliver, delivery(textMessage("under the same id"))).pack())
+	g.wantClose("a REQUEST whose id is in flight", 1002)
 }
 
 // wantRoom waits until no more DELIVERs than that are without a response.
@@ -87,7 +116,7 @@ func clientAnyOrder(st *stage) {
 	var held []*letter // guarded by st.mu
 	st.behave(func(r *rules) {
 		r.answer = func(_ *guest, p *packet, l *letter) bool {
-			if l == nil || p.pakt != pktRequest {
+			if !l.isMessage() || p.pakt != pktRequest {
 				return false
 			}
 			st.mu.Lock()
@@ -124,7 +153,7 @@ func clientTimeout(st *stage) {
 	st.behave(func(r *rules) {
 		r.answer = func(g *guest, p *packet, l *letter) bool {
 			st.mu.Lock()
-			first := l != nil && l.wait && !once
+			first := l.isMessage() && l.wait && !once
 			once = once || first
 			st.mu.Unlock()
 			if first {
@@ -153,7 +182,7 @@ func clientLate(st *stage) {
 	g := st.connected()
 	st.line("first")
 	st.letter("first") // the destination's key is known
-	release := st.hold(func(p *packet) bool { return isForward(p) || p.reqt == reqGetInfo })
+	release := st.hold(func(p *packet, l *letter) bool { return l.isMessage() || p.reqt == reqGetInfo })
 	st.line("answered late")
 	l := st.letter("answered late")
 	st.line("second")
@@ -202,7 +231,7 @@ func clientBusy(st *stage) {
 	st.behave(func(r *rules) {
 		r.answer = func(g *guest, p *packet, l *letter) bool {
 			st.mu.Lock()
-			first := l != nil && told.IsZero()
+			first := l.isMessage() && told.IsZero()
 			if first {
 				told = time.Now()
 			}

@@ -27,7 +27,7 @@ func (st *stage) changeKey(g *guest, clause string, next *openingKey) (out, errs
 			if p.reqt == reqGetNodeKey && p.body.get("new").is(true) {
 				fresh = true
 			}
-			refuse := l != nil && !once
+			refuse := l.isMessage() && !once
 			if refuse {
 				once = true
 				count()

@@ -212,11 +212,11 @@ func clientDoubled(st *stage) {
 	g := st.connected()
 	st.behave(func(r *rules) {
 		r.answer = func(g *guest, p *packet, l *letter) bool {
-			if isForward(p) {
+			if l.isMessage() {
 				g.serve(p, l)
 				g.serve(p, l)
 			}
-			return isForward(p)
+			return l.isMessage()
 		}
 	})
 	st.on("T-3.75")
@@ -235,11 +235,11 @@ func clientUnasked(st *stage) {
 func clientBadResponse(st *stage) {
 	g := st.connected()
 	st.behave(func(r *rules) {
-		r.answer = func(g *guest, p *packet, _ *letter) bool {
-			if isForward(p) {
+		r.answer = func(g *guest, p *packet, l *letter) bool {
+			if l.isMessage() {
 				g.sendBytes(g.root(fields{"ver", g.ver, "id", p.id, "pakt", pktResponse, "err", "an error"}).pack())
 			}
-			return isForward(p)
+			return l.isMessage()
 		}
 	})
 	st.on("T-3.73")

@@ -8,7 +8,7 @@ import (
 
 func clientSlowScenarios() []clientScenario {
 	return []clientScenario{
-		{name: "client-pings", run: clientPings, clauses: []string{"T-1.25"}, slow: true},
+		{name: "client-pings", run: clientPings, clauses: []string{"T-1.25", "T-1.26"}, slow: true},
 		{name: "client-notices-silence", run: clientNoticesSilence, clauses: []string{"T-7.3"}, slow: true},
 	}
 }
@@ -39,11 +39,20 @@ func (g *guest) pinged(d time.Duration) bool {
 func clientPings(st *stage) {
 	g := st.connected()
 	st.on("T-1.25")
-	if !g.pinged(st.pingsEvery() + slack) {
+	pinged := g.pinged(st.pingsEvery() + slack)
+	if pinged {
+		g.goesOn("its PING")
+	} else {
 		st.wrong(g.conn, "a PING within five minutes", g.state())
+	}
+	if !g.isScript() {
+		st.apart["T-1.26"] = scriptless
 		return
 	}
-	g.goesOn("its PING")
+	st.on("T-1.26")
+	if !pinged || !g.askedInfo() {
+		st.wrong(g.conn, "a GET_INFO within five minutes of a client that sends an Origin", g.state())
+	}
 }
 
 func clientNoticesSilence(st *stage) {
@@ -51,7 +60,7 @@ func clientNoticesSilence(st *stage) {
 	g.mu.Lock()
 	g.mute = true
 	g.mu.Unlock()
-	_ = st.hold(func(p *packet) bool { return p.reqt == reqGetInfo }) // and never answers
+	_ = st.hold(func(p *packet, _ *letter) bool { return p.reqt == reqGetInfo }) // and never answers
 	if !g.pinged(st.pingsEvery() + slack) {
 		st.skip("the client sends no PING")
 	}

@@ -149,8 +149,8 @@ func clientOldTLS(st *stage) {
 	st.check(nil, !c.secure, "no connection by TLS 1.1", "TLS 1.1 spoken")
 }
 
-// hold keeps answers back: those to packets that are wanted, until release is called.
-func (st *stage) hold(wanted func(*packet) bool) (release func()) {
+// hold keeps answers back: those to packets, and what is in them, that are wanted, until release is called.
+func (st *stage) hold(wanted func(*packet, *letter) bool) (release func()) {
 	type held struct {
 		g *guest
 		p *packet
@@ -159,7 +159,7 @@ func (st *stage) hold(wanted func(*packet) bool) (release func()) {
 	var all []held // guarded by st.mu
 	st.behave(func(r *rules) {
 		r.answer = func(g *guest, p *packet, l *letter) bool {
-			if !wanted(p) {
+			if !wanted(p, l) {
 				return false
 			}
 			st.mu.Lock()
@@ -179,12 +179,12 @@ func (st *stage) hold(wanted func(*packet) bool) (release func()) {
 	}
 }
 
-func isForward(p *packet) bool { return p.reqt == reqForward && p.pakt != pktResponse }
+func aMessage(_ *packet, l *letter) bool { return l.isMessage() }
 
 func clientPing(st *stage) {
 	const early = "before HANDSHAKE"
 	st.behave(func(r *rules) { r.greet = func(g *guest) { g.sendFrame("PING", true, opPing, []byte(early)) } })
-	release := st.hold(func(*packet) bool { return true })
+	release := st.hold(func(*packet, *letter) bool { return true })
 	st.start()
 	g := st.guest()
 	st.on("T-1.22")
@@ -194,7 +194,7 @@ func clientPing(st *stage) {
 	g.ping(strings.Repeat("p", 125), "with 125 bytes")
 	g.ping("", "with no bytes")
 	st.on("T-1.24")
-	release = st.hold(isForward)
+	release = st.hold(aMessage)
 	st.line("worked on")
 	st.letter("worked on")
 	g.ping("waiting", "while the client waits for a response")

@@ -14,7 +14,7 @@ func forgets(clause string) clientDefect {
 	var mu sync.Mutex
 	seen := make(map[string]bool)
 	return asks(clause, "", "forgets what had no answer", func(b *bent, f fields) []raw {
-		if !isAsking(f, reqForward) {
+		if !isMessage(f) {
 			return nil
 		}
 		ref := string(f.part("body").get("ref").(raw))
@@ -33,7 +33,7 @@ func repeats() clientDefect {
 	var mu sync.Mutex
 	sealed := make(map[string]any)
 	return asks("T-5.17", "client-lost", "keeps a session key over connections", func(_ *bent, f fields) []raw {
-		if !isAsking(f, reqForward) {
+		if !isMessage(f) {
 			return nil
 		}
 		body := f.part("body")

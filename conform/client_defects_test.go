@@ -13,6 +13,7 @@ import (
 
 var clientDefects = slices.Concat(
 	clientTransportDefects, clientPacketDefects, clientExchangeDefects, clientMessageDefects, clientConnectingDefects, clientDraftDefects,
+	clientLetterDefects, clientScriptDefects,
 )
 
 // asks is a client whose packets are changed; nil leaves one as it is.
@@ -240,6 +241,18 @@ var clientExchangeDefects = []clientDefect{
 		if number(f, "pakt") == pktResponse && number(f, "id") == 201 {
 			return []raw{}
 		}
+		return nil
+	}),
+	shuts("T-3.76", "", 1002, 1011),
+	hears("T-3.76", "", "overlooks a second request under an id", func(b *bent, f fields, _ int) any {
+		if !isDeliver(f) {
+			return nil
+		}
+		id := fmt.Sprint(number(f, "id"))
+		if b.note == id {
+			return []raw{}
+		}
+		b.note = id
 		return nil
 	}),
 	asks("T-3.77", "client-ids", "one table of ids", func(b *bent, f fields) []raw {

@@ -272,10 +272,13 @@ func (g *guest) serve(p *packet, l *letter) {
 		st.mu.Unlock()
 		g.reply(p, fields{"key", bin(key.certificate)})
 	case reqForward:
-		g.reply(p, l.response())
+		g.reply(p, st.response(l))
 	case reqListDevices:
 		g.reply(p, fields{"devs", []any{}})
-	case reqSetPassword, reqRemoveDevice, reqDeleteAccount, reqSetKey:
+	case reqSetKey:
+		st.note(func() { st.own = p.body.get("key").bytes() })
+		g.reply(p, nil)
+	case reqSetPassword, reqRemoveDevice, reqDeleteAccount:
 		g.reply(p, nil)
 	default:
 		g.answer(p, errUnsupported)
@@ -283,15 +286,15 @@ func (g *guest) serve(p *packet, l *letter) {
 }
 
 // response is the body of the response to a FORWARD that went well.
-func (l *letter) response() any {
+func (st *stage) response(l *letter) any {
 	if !l.wait {
 		return nil
 	}
-	answer := fields{"body", nil}.pack()
-	if seal := l.inner.get("body").get("seal").bytes(); len(seal) == 32 {
-		answer = sealAnswer(seal, fields{"body", fields{"key", nil}}.pack())
+	answer := bin(fields{"body", nil}.pack())
+	if user := l.user(); user != "" {
+		answer = st.userKey(l, user)
 	}
-	return fields{"resp", bin(answer)}
+	return fields{"resp", answer}
 }
 
 // admit answers SIGN_IN.
@@ -357,9 +360,13 @@ func (st *stage) open(g *guest, p *packet) *letter {
 	}
 	request := inner.get("body")
 	l.to, l.mid = request.get("to").str(), request.get("mid").bytes()
-	msg := request.get("msg").bytes()
-	if content, err := unpack(msg); err == nil && content.get("type").num() == 0 {
-		l.text = content.get("body").get("text").str()
+	if seal := request.get("seal").bytes(); seal != nil {
+		for _, f := range st.run.sealFaults(g, l.wait, seal) {
+			g.blame("T-5.72", f)
+		}
+	}
+	if content, err := unpack(request.get("msg").bytes()); err == nil {
+		st.read(g, l, content)
 	}
 	if l.ref != nil && l.mid != nil && !bytes.Equal(l.ref, l.mid) {
 		g.blame("T-4.125", fmt.Sprintf("ref % x for a message with mid % x", l.ref, l.mid))

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -35,12 +36,18 @@ type output struct {
 	lines   []string
 	dropped int // lines at the start
 	open    bool
+	shut    chan struct{} // nothing is read until it is closed; nil for that
 }
 
 // Write implements [io.Writer].
 func (o *output) Write(b []byte) (int, error) {
 	o.st.mu.Lock()
 	defer o.st.mu.Unlock()
+	if shut := o.shut; shut != nil {
+		o.st.mu.Unlock()
+		<-shut
+		o.st.mu.Lock()
+	}
 	for rest := b; len(rest) > 0; {
 		part, behind, ended := bytes.Cut(rest, []byte("\n"))
 		if !o.open {
@@ -56,6 +63,17 @@ func (o *output) Write(b []byte) (int, error) {
 	}
 	o.st.signal()
 	return len(b), nil
+}
+
+// stuff has nothing read of the client's standard output until free is called, so that it can print no more
+// than its pipe holds.
+func (st *stage) stuff() (free func()) {
+	shut := make(chan struct{})
+	st.note(func() { st.program.out.shut = shut })
+	return sync.OnceFunc(func() {
+		st.note(func() { st.program.out.shut = nil })
+		close(shut)
+	})
 }
 
 // count is how many lines have come. The caller holds the stage's mu.
@@ -84,6 +102,9 @@ func (st *stage) start() {
 		"TIPT_URL=wss://"+playedNode+"/ws", "TIPT_CA="+st.run.roots, "TIPT_CONNECT="+st.listener.Addr().String(),
 		"TIPT_USER="+st.user, "TIPT_PASS="+st.pass, "TIPT_TO="+st.to+"@"+otherNode,
 	)
+	if st.secret != "" {
+		p.cmd.Env = append(p.cmd.Env, "TIPT_KEY="+st.secret)
+	}
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.WaitDelay = &p.out, &p.errs, grace
 	ownGroup(p.cmd)
 	stdin, err := p.cmd.StdinPipe()

@@ -81,7 +81,19 @@ const maxChunk = 12 // 256 KiB
 
 // open opens a sealed message. What its form breaks of section 5.2 is in against.
 func (k *openingKey) open(msg []byte) (*opened, error) {
-	o := new(opened)
+	o, inside, err := k.unseal(msg)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.read(inside); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// unseal decrypts a message, and returns the packets that were encrypted.
+func (k *openingKey) unseal(msg []byte) (o *opened, inside []byte, err error) {
+	o = new(opened)
 	var session *pgp.EncryptedKey
 	var keyVersion byte
 	r := pgp.NewOpaqueReader(bytes.NewReader(msg))
@@ -91,10 +103,10 @@ func (k *openingKey) open(msg []byte) (*opened, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read the OpenPGP message: %w", err)
+			return nil, nil, fmt.Errorf("read the OpenPGP message: %w", err)
 		}
 		switch {
-		case o.plain != nil:
+		case inside != nil:
 			o.against = append(o.against, fmt.Sprintf("a packet with tag %d behind the encrypted data", p.Tag))
 		case p.Tag == tagMarker, p.Tag == tagPadding:
 		case p.Tag == tagSessionKey && len(p.Contents) > 0:
@@ -108,7 +120,7 @@ func (k *openingKey) open(msg []byte) (*opened, error) {
 			}
 		case p.Tag == tagSealed && len(p.Contents) > 4:
 			if session == nil {
-				return nil, errors.New("no session key is encrypted to the node's subkey")
+				return nil, nil, errors.New("no session key is encrypted to the recipient's subkey")
 			}
 			o.seipd, o.subkey = int(p.Contents[0]), session.KeyId
 			if o.seipd == 2 && p.Contents[3] > maxChunk {
@@ -117,20 +129,20 @@ func (k *openingKey) open(msg []byte) (*opened, error) {
 			if (o.seipd == 2) != (keyVersion == 6) {
 				o.against = append(o.against, fmt.Sprintf("a session key of version %d with SEIPD version %d", keyVersion, o.seipd))
 			}
-			if err := o.decrypt(p, session); err != nil {
-				return nil, err
+			if inside, err = decrypted(p, session); err != nil {
+				return nil, nil, err
 			}
 		default:
 			o.against = append(o.against, fmt.Sprintf("a packet with tag %d", p.Tag))
 		}
 	}
-	if o.plain == nil {
-		return nil, errors.New("it holds no integrity protected data")
+	if inside == nil {
+		return nil, nil, errors.New("it holds no integrity protected data")
 	}
 	if o.keys > 8 {
 		o.against = append(o.against, fmt.Sprintf("%d session keys", o.keys))
 	}
-	return o, nil
+	return o, inside, nil
 }
 
 // session decrypts a session key packet, if one of the key's subkeys does.
@@ -152,27 +164,33 @@ func (k *openingKey) session(p *pgp.OpaquePacket) *pgp.EncryptedKey {
 	return nil
 }
 
-func (o *opened) decrypt(p *pgp.OpaquePacket, session *pgp.EncryptedKey) error {
+// decrypted returns what encrypted data hold, once their integrity is sure.
+func decrypted(p *pgp.OpaquePacket, session *pgp.EncryptedKey) ([]byte, error) {
 	parsed, err := p.Parse()
 	if err != nil {
-		return fmt.Errorf("read the encrypted data: %w", err)
+		return nil, fmt.Errorf("read the encrypted data: %w", err)
 	}
 	sealed, is := parsed.(*pgp.SymmetricallyEncrypted)
 	if !is {
-		return errors.New("the encrypted data is of another kind")
+		return nil, errors.New("the encrypted data is of another kind")
 	}
 	inside, err := sealed.Decrypt(session.CipherFunc, session.Key)
 	if err != nil {
-		return fmt.Errorf("decrypt: %w", err)
+		return nil, fmt.Errorf("decrypt: %w", err)
 	}
 	b, err := io.ReadAll(inside)
 	if err == nil {
 		err = inside.Close() // checks its integrity
 	}
 	if err != nil {
-		return fmt.Errorf("decrypt: %w", err)
+		return nil, fmt.Errorf("decrypt: %w", err)
 	}
-	r := pgp.NewOpaqueReader(bytes.NewReader(b))
+	return b, nil
+}
+
+// read takes the one literal out of decrypted packets.
+func (o *opened) read(inside []byte) error {
+	r := pgp.NewOpaqueReader(bytes.NewReader(inside))
 	for {
 		p, err := r.Next()
 		switch {
@@ -213,8 +231,8 @@ func stored(b []byte) bool {
 	return false
 }
 
-// decompressed returns the literal in a compressed packet.
-func decompressed(p *pgp.OpaquePacket) ([]byte, error) {
+// inflated returns the packets in a compressed one.
+func inflated(p *pgp.OpaquePacket) ([]byte, error) {
 	parsed, err := p.Parse()
 	if err != nil {
 		return nil, fmt.Errorf("read compressed data: %w", err)
@@ -223,7 +241,20 @@ func decompressed(p *pgp.OpaquePacket) ([]byte, error) {
 	if !is {
 		return nil, errors.New("the compressed data is of another kind")
 	}
-	inner, err := pgp.NewOpaqueReader(io.LimitReader(compressed.Body, maxFrame)).Next()
+	inner, err := io.ReadAll(io.LimitReader(compressed.Body, maxFrame))
+	if err != nil {
+		return nil, fmt.Errorf("read compressed data: %w", err)
+	}
+	return inner, nil
+}
+
+// decompressed returns the literal in a compressed packet.
+func decompressed(p *pgp.OpaquePacket) ([]byte, error) {
+	packets, err := inflated(p)
+	if err != nil {
+		return nil, err
+	}
+	inner, err := pgp.NewOpaqueReader(bytes.NewReader(packets)).Next()
 	if err != nil {
 		return nil, fmt.Errorf("read compressed data: %w", err)
 	}
@@ -251,9 +282,27 @@ type letter struct {
 	inner *value // the sealed request
 	to    string
 	mid   []byte
-	text  string // of a TEXT
-	taken bool   // a scenario has looked at it
+	ended *endToEnd // the SEALED in it that was opened, or nil
+	text  string    // of a TEXT, sealed from end to end or not
+	taken bool      // a scenario has looked at it
 }
+
+// isMessage reports whether it is a FORWARD of a MESSAGE. l may be nil.
+func (l *letter) isMessage() bool { return l != nil && l.inner.get("type").num() == sealedMessage }
+
+// user is whose key a FORWARD of GET_USER_KEY asks for, "" for any other.
+func (l *letter) user() string {
+	if l == nil || l.inner.get("type").num() != sealedGetUserKey {
+		return ""
+	}
+	return l.inner.get("body").get("user").str() + "@" + l.node
+}
+
+// Types of what is sealed for a node (section 5.3).
+const (
+	sealedMessage    = 0
+	sealedGetUserKey = 1
+)
 
 // version returns the version of a UUID, 0 for what is none.
 func version(mid []byte) int {

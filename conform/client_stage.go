@@ -24,6 +24,7 @@ type stage struct {
 	user     string // as which the client is to sign in
 	pass     string
 	to       string // whom it is to write to, at otherNode
+	secret   string // file of its user's key, "" for none
 	program  *program
 	ending   context.CancelFunc
 	group    sync.WaitGroup // of all goroutines that serve
@@ -37,6 +38,9 @@ type stage struct {
 	met     int // guests that the scenario has got
 	letters []*letter
 	tokens  map[string]bool
+	friends map[string]*correspondent // by address: whose certificates the node has
+	lures   []*correspondent          // whose certificates it gives out, but should not be believed
+	own     []byte                    // the certificate that the client has SET; nil without one
 }
 
 // rules are how the node behaves. The zero rules are those of a good one.
@@ -68,7 +72,7 @@ type caller struct {
 func (c *clientSuite) newStage(t *T) (*stage, error) {
 	n := c.suite.names.Add(1)
 	st := &stage{
-		T: t, run: c, changed: make(chan struct{}), tokens: make(map[string]bool), keys: []*openingKey{c.key},
+		T: t, run: c, changed: make(chan struct{}), tokens: make(map[string]bool), keys: []*openingKey{c.key}, friends: make(map[string]*correspondent),
 		user: fmt.Sprintf("conform-%s-%d", c.suite.run, n), pass: "correct horse " + c.suite.run, to: fmt.Sprintf("friend-%d", n),
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.ctx))

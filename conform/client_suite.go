@@ -35,6 +35,8 @@ type ClientOptions struct {
 	//	TIPT_USER     name of the user to sign in as, by
 	//	TIPT_PASS     this password
 	//	TIPT_TO       address of the user to write to
+	//	TIPT_KEY      file of the user's OpenPGP key, secret and armored, where what is sealed from end to end is
+	//	              tested; a client that makes a key of its own and SETs that need not look at it
 	//
 	// On one connection it signs in, sends each line of its standard input to TIPT_TO as a message of its own,
 	// and prints each message that it gets on a line of standard output. It goes on until its
@@ -64,8 +66,9 @@ type clientSuite struct {
 	foreign *tls.Certificate // of another authority
 	key     *openingKey
 
-	mu   sync.Mutex // guards form
-	form Revision   // of the run; empty until a client has chosen it
+	mu    sync.Mutex        // guards the following fields
+	form  Revision          // of the run; empty until a client has chosen it
+	seals map[string]*guest // that the client has sent in a GET_USER_KEY, and on which connection first
 }
 
 // A clientScenario is a conversation with a client.
@@ -83,6 +86,7 @@ func clientScenarios() []clientScenario {
 	return slices.Concat(
 		clientSlowScenarios(), clientConnectingScenarios(), // which take long, and so come first
 		clientTransportScenarios(), clientPacketScenarios(), clientExchangeScenarios(), clientMessageScenarios(), clientKeyScenarios(),
+		clientEndToEndScenarios(), clientBrowserScenarios(),
 	)
 }
 
@@ -146,7 +150,7 @@ func RunClient(ctx context.Context, o ClientOptions) (*Report, error) {
 
 func newClientSuite(o ClientOptions, dir string) (*clientSuite, error) {
 	c := &clientSuite{
-		ClientOptions: o, roots: filepath.Join(dir, "ca.pem"), form: o.Revision,
+		ClientOptions: o, roots: filepath.Join(dir, "ca.pem"), form: o.Revision, seals: make(map[string]*guest),
 		suite: &suite{patience: cmp.Or(o.Patience, 15*time.Second), run: strings.ToLower(rand.Text()[:6])},
 	}
 	if strings.TrimSpace(o.Command) == "" {

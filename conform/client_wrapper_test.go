@@ -24,6 +24,7 @@ import (
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/client"
 	"github.com/tipt/tipt-go/internal/devca"
+	"github.com/tipt/tipt-go/seal"
 )
 
 // wrapped names the variable that makes a client of the test binary: a good one behind a proxy with the
@@ -46,6 +47,7 @@ type clientDefect struct {
 	pings    bool                               // PINGs often, and ends a connection on which one has no answer …
 	patient  bool                               // … or does not
 	form     Revision                           // that it is told to speak
+	penman   *penman                            // seals from end to end; nil where the library does
 
 	drafts func(n int, node net.Conn) *draftConn // puts the nth connection into the drafts' form; nil where it is not to be
 }
@@ -81,7 +83,7 @@ var running *wrapper
 // wrap is the main function of a client with a defect.
 func wrap(name string) error {
 	ctx := context.Background()
-	all := slices.Concat(clientDefects, slowClients, draftClients)
+	all := slices.Concat(clientDefects, slowClients, draftClients, scriptClients, letterClients)
 	i := slices.IndexFunc(all, func(d clientDefect) bool { return d.clause+" "+d.name == name })
 	w := &wrapper{address: os.Getenv("TIPT_CONNECT"), roots: x509.NewCertPool()}
 	if i >= 0 {
@@ -116,10 +118,20 @@ func wrap(name string) error {
 			go w.serve(c)
 		}
 	}()
-	pins := &watchedPins{warn: w.d.warn}
-	c, err := client.Dial(ctx, tipt.NodeName(w.name), &client.Options{
-		RootCAs: []*x509.Certificate{ca}, Connect: listener.Addr().String(), Device: "dev-" + rand.Text()[:8], Pins: pins, KeyChanged: w.keyChanged,
-	})
+	o := client.Options{
+		RootCAs: []*x509.Certificate{ca}, Connect: listener.Addr().String(), Device: "dev-" + rand.Text()[:8],
+		Pins: &watchedPins{warn: w.d.warn}, KeyChanged: w.keyChanged,
+	}
+	if name := os.Getenv("TIPT_KEY"); name != "" && w.d.penman == nil {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if o.Key, err = seal.ParseUserKey(b, nil); err != nil {
+			return err
+		}
+	}
+	c, err := client.Dial(ctx, tipt.NodeName(w.name), &o)
 	if err != nil {
 		return err
 	}
@@ -130,7 +142,9 @@ func wrap(name string) error {
 	sent := make(chan error, 1)
 	go func() { sent <- w.sendLines(ctx, c) }()
 	received := make(chan error, 1)
-	go func() { received <- c.Receive(ctx, w.show) }()
+	go func() {
+		received <- c.Receive(ctx, func(ctx context.Context, m client.Message) error { return w.show(ctx, c, m) })
+	}()
 	select {
 	case err := <-sent:
 		return err
@@ -149,7 +163,7 @@ func (w *wrapper) sendLines(ctx context.Context, c *client.Client) error {
 		w.line = line
 		w.mu.Unlock()
 		sending.Go(func() {
-			if err := c.Send(ctx, client.Outgoing{To: w.to, Text: line}); err != nil {
+			if err := w.send(ctx, c, line); err != nil {
 				w.mu.Lock()
 				failure = errors.Join(failure, err)
 				w.mu.Unlock()
@@ -163,12 +177,34 @@ func (w *wrapper) sendLines(ctx context.Context, c *client.Client) error {
 	return errors.Join(failure, lines.Err())
 }
 
-func (w *wrapper) show(_ context.Context, m client.Message) error {
+func (w *wrapper) send(ctx context.Context, c *client.Client, line string) error {
+	if w.d.penman == nil {
+		return c.Send(ctx, client.Outgoing{To: w.to, Text: line})
+	}
+	body, err := w.d.penman.write(ctx, c, w.to, line)
+	if err != nil {
+		return err
+	}
+	return c.Send(ctx, client.Outgoing{To: w.to, Body: body})
+}
+
+func (w *wrapper) show(ctx context.Context, c *client.Client, m client.Message) error {
 	text, is := m.Text()
 	if !is {
 		text = fmt.Sprintf("%d bytes", len(m.Body))
 	}
+	switch {
+	case m.Signed:
+		text = "signed: " + text
+	case m.Sealed:
+		text = "sealed: " + text
+	}
 	lines := []string{text}
+	if w.d.penman != nil {
+		if read := w.d.penman.read(ctx, c, m); read != nil {
+			lines = read
+		}
+	}
 	if w.d.print != nil {
 		lines = w.d.print(m)
 	}
@@ -391,7 +427,7 @@ func (w *wrapper) asking(ask func(*bent, fields) []raw) func(*bent, fields) []ra
 		return ask
 	}
 	return func(_ *bent, f fields) []raw {
-		if !isAsking(f, reqForward) {
+		if !isMessage(f) {
 			return nil
 		}
 		w.mu.Lock()
@@ -415,6 +451,9 @@ func (w *wrapper) asking(ask func(*bent, fields) []raw) func(*bent, fields) []ra
 func isAsking(f fields, reqt int) bool {
 	return number(f, "pakt") == pktRequest && number(f, "reqt") == reqt
 }
+
+// isMessage tells a FORWARD of a MESSAGE, which has a `ref`, from one of GET_USER_KEY.
+func isMessage(f fields) bool { return isAsking(f, reqForward) && f.part("body").get("ref") != nil }
 
 // quit closes in the client's place.
 func (b *bent) quit(code int) []raw {

@@ -72,6 +72,7 @@ CMD for each scenario anew, with these variables:
   TIPT_USER     name of the user to sign in as
   TIPT_PASS     the password
   TIPT_TO       address of the user to write to
+  TIPT_KEY      file of the user's OpenPGP key, secret and armored, where messages are sealed to that
 CMD is to sign in, to send each line of its standard input to TIPT_TO as a message, and to print
 each message that it gets on a line of standard output, until its standard input ends. "tipt chat"
 is such a command:

@@ -1,0 +1,262 @@
+package conform
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	pgp "github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+)
+
+// Types of what is in `msg` (section 8).
+const (
+	contentText   = 0
+	contentSealed = 1
+)
+
+// A correspondent is a user whose OpenPGP key the suite has: one with whom the client exchanges messages,
+// or the client's own.
+type correspondent struct {
+	*openingKey
+	address string
+	signing *signer
+}
+
+// newCorrespondent makes a user's key like that of a node (section 5.1).
+func newCorrespondent(address string) (*correspondent, error) {
+	s, err := newSigner(address)
+	if err != nil {
+		return nil, err
+	}
+	key, err := asOpeningKey(s.entity)
+	if err != nil {
+		return nil, err
+	}
+	return &correspondent{key, address, s}, nil
+}
+
+// secret is the key as programs import it: armored, without a password.
+func (c *correspondent) secret() ([]byte, error) {
+	var b bytes.Buffer
+	w, err := armor.Encode(&b, openpgp.PrivateKeyType, nil)
+	if err == nil {
+		err = c.entity.SerializePrivateWithoutSigning(w, nil)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("serialize an OpenPGP key: %w", err)
+	}
+	b.WriteByte('\n')
+	return b.Bytes(), nil
+}
+
+// A signature is how a message is to be signed.
+type signature struct {
+	by       *correspondent
+	intended *openpgp.Entity // the recipient that it names; nil for none
+	outside  bool            // it names it where the signature does not cover it
+	over     []byte          // what is signed, where not what is sent
+}
+
+// Subpackets of a signature.
+const (
+	subCreated  = 2
+	subIssuer   = 33
+	subIntended = 35
+)
+
+// packets are the one-pass signature packet before a literal, and the signature behind it (RFC 9580,
+// sections 5.2.3 and 5.4).
+func (s signature) packets(plain []byte, last bool) (before, behind []byte) {
+	const version, ofBinary, sha256ID = 4, 0, 8
+	if s.over != nil {
+		plain = s.over
+	}
+	sub := func(kind byte, parts ...[]byte) []byte {
+		b := append([]byte{kind}, slices.Concat(parts...)...)
+		return append([]byte{byte(len(b))}, b...)
+	}
+	id, err := hex.DecodeString(s.by.signing.keyID)
+	if err != nil {
+		panic(err) // it was made from bytes
+	}
+	hashed := slices.Concat(
+		sub(subCreated, binary.BigEndian.AppendUint32(nil, uint32(time.Now().Unix()))),
+		sub(subIssuer, []byte{version}, id),
+	)
+	var unhashed []byte
+	if s.intended != nil {
+		intended := sub(subIntended, []byte{byte(s.intended.PrimaryKey.Version)}, s.intended.PrimaryKey.Fingerprint)
+		if s.outside {
+			unhashed = intended
+		} else {
+			hashed = append(hashed, intended...)
+		}
+	}
+	body := binary.BigEndian.AppendUint16([]byte{version, ofBinary, algorithmEdDSA, sha256ID}, uint16(len(hashed)))
+	body = append(body, hashed...)
+	trailer := binary.BigEndian.AppendUint32([]byte{version, 0xff}, uint32(len(body)))
+	digest := sha256.Sum256(slices.Concat(plain, body, trailer))
+	made := ed25519.Sign(s.by.signing.private, digest[:])
+	body = binary.BigEndian.AppendUint16(body, uint16(len(unhashed)))
+	body = slices.Concat(body, unhashed, digest[:2], mpi(made[:32]), mpi(made[32:]))
+
+	onePass := slices.Concat([]byte{3, ofBinary, sha256ID, algorithmEdDSA}, id[len(id)-8:], []byte{0})
+	if last {
+		onePass[len(onePass)-1] = 1
+	}
+	return pgpPacket(tagOnePass, onePass), pgpPacket(tagSignature, body)
+}
+
+// mpi encodes a number of arbitrary size.
+func mpi(b []byte) []byte {
+	b = bytes.TrimLeft(b, "\x00")
+	if len(b) == 0 {
+		return []byte{0, 0}
+	}
+	n := 8*(len(b)-1) + bits.Len8(b[0])
+	return append(binary.BigEndian.AppendUint16(nil, uint16(n)), b...)
+}
+
+const tagOnePass = 4
+
+// sealedFor is a SEALED of a text for the owner of a certificate, signed as often as that.
+func sealedFor(to *openpgp.Entity, text string, signatures ...signature) (bin, error) {
+	key, can := to.EncryptionKey(time.Now(), nil)
+	if !can {
+		return nil, errors.New("the certificate has no valid subkey that encrypts")
+	}
+	plain := textMessage(text)
+	msg, err := recipe{aead: to.PrimaryKey.Version == 6, inside: func(literal []byte) []byte {
+		for i, s := range slices.Backward(signatures) { // the innermost is next to the literal
+			before, behind := s.packets(plain, i == len(signatures)-1)
+			literal = slices.Concat(before, literal, behind)
+		}
+		return literal
+	}}.seal(plain, key.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	return bin(fields{"type", contentSealed, "body", bin(msg)}.pack()), nil
+}
+
+// An endToEnd is a SEALED that was opened.
+type endToEnd struct {
+	to         *correspondent
+	how        *opened
+	signatures []*pgp.Signature
+	content    *value // what is inside; nil where it is no msgpack
+}
+
+// openEndToEnd opens the OpenPGP message of a SEALED.
+func (c *correspondent) openEndToEnd(msg []byte) (*endToEnd, error) {
+	how, inside, err := c.unseal(msg)
+	if err != nil {
+		return nil, err
+	}
+	e := &endToEnd{to: c, how: how}
+	if err := e.read(inside, false); err != nil {
+		return nil, err
+	}
+	if content, err := unpack(how.plain); err == nil && content.end == len(how.plain) {
+		e.content = content
+	}
+	return e, nil
+}
+
+// read takes the literal and the signatures out of decrypted packets, which may be compressed once:
+// section 8 does not say that they may not.
+func (e *endToEnd) read(packets []byte, within bool) error {
+	r := pgp.NewOpaqueReader(bytes.NewReader(packets))
+	for {
+		p, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("read what is inside: %w", err)
+		}
+		switch {
+		case p.Tag == tagMarker, p.Tag == tagPadding, p.Tag == tagOnePass:
+		case p.Tag == tagLiteral && e.how.plain == nil && len(p.Contents) > 1 && len(p.Contents) >= 6+int(p.Contents[1]):
+			e.how.plain = p.Contents[6+int(p.Contents[1]):]
+		case p.Tag == tagSignature:
+			parsed, err := p.Parse()
+			if err != nil {
+				return fmt.Errorf("read a signature: %w", err)
+			}
+			if s, is := parsed.(*pgp.Signature); is {
+				e.signatures = append(e.signatures, s)
+			}
+		case p.Tag == tagCompressed && !within && e.how.plain == nil:
+			inner, err := inflated(p)
+			if err != nil {
+				return err
+			}
+			if err := e.read(inner, true); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("a packet with tag %d inside", p.Tag)
+		}
+	}
+	if e.how.plain == nil {
+		return errors.New("it holds no literal packet")
+	}
+	return nil
+}
+
+// text is that of a TEXT inside, "" for what is none.
+func (e *endToEnd) text() string {
+	if e.content.get("type").num() != contentText {
+		return ""
+	}
+	return e.content.get("body").get("text").str()
+}
+
+// signedBy says why a message is not signed as section 8 wants it: by the owner of a certificate, for the
+// one whose key opened it.
+func (e *endToEnd) signedBy(certificate *openpgp.Entity) error {
+	if len(e.signatures) == 0 {
+		return errors.New("it has no signature")
+	}
+	why := errors.New("no signature is of the certificate's owner")
+	for _, s := range e.signatures {
+		if s.IssuerKeyId == nil {
+			continue
+		}
+		key, has := certificate.SigningKeyById(time.Now(), *s.IssuerKeyId, nil)
+		if !has {
+			continue
+		}
+		h, err := s.PrepareVerify()
+		if err == nil {
+			_, _ = h.Write(e.how.plain) // a hash takes everything
+			err = key.PublicKey.VerifySignature(h, s)
+		}
+		if err != nil {
+			why = fmt.Errorf("the signature does not hold: %w", err)
+			continue
+		}
+		// Those that the signature does not cover are not among them.
+		if slices.ContainsFunc(s.IntendedRecipients, func(r *pgp.Recipient) bool {
+			return bytes.Equal(r.Fingerprint, e.to.entity.PrimaryKey.Fingerprint)
+		}) {
+			return nil
+		}
+		why = errors.New("the signature does not name the recipient's certificate")
+	}
+	return why
+}

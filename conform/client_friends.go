@@ -1,0 +1,119 @@
+package conform
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// befriend makes a user with a certificate, which the node gives out.
+func (st *stage) befriend(address string) *correspondent {
+	c := st.stranger(address)
+	st.note(func() { st.friends[address] = c })
+	return c
+}
+
+// stranger makes a key for a user, whose certificate nobody gives out.
+func (st *stage) stranger(address string) *correspondent {
+	c, err := newCorrespondent(address)
+	if err != nil {
+		st.fatal(nil, "an OpenPGP key", err.Error())
+	}
+	return c
+}
+
+// lure makes a key for a user, whose certificate the node will give out as nobody should believe it.
+func (st *stage) lure(address string) *correspondent {
+	c := st.stranger(address)
+	st.note(func() { st.lures = append(st.lures, c) })
+	return c
+}
+
+// endow gives the client's user a key, before the client starts.
+func (st *stage) endow() *correspondent {
+	me := st.befriend(st.user + "@" + playedNode)
+	secret, err := me.secret()
+	if err == nil {
+		st.secret = filepath.Join(filepath.Dir(st.run.roots), st.user+".asc")
+		err = os.WriteFile(st.secret, secret, 0o600)
+	}
+	if err != nil {
+		st.fatal(nil, "a file with the user's OpenPGP key", err.Error())
+	}
+	return me
+}
+
+// certificate is what the node has for a user, nil for nothing. What the client has SET goes before what it
+// was given.
+func (st *stage) certificate(address string) []byte {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if c := st.friends[address]; c != nil && (st.own == nil || address != st.user+"@"+playedNode) {
+		return c.certificate
+	}
+	if address == st.user+"@"+playedNode {
+		return st.own
+	}
+	return nil
+}
+
+// userKey is the answer to GET_USER_KEY.
+func (st *stage) userKey(l *letter, user string) bin {
+	var key any
+	if certificate := st.certificate(user); certificate != nil {
+		key = bin(certificate)
+	}
+	return l.sealed(keyAnswer(key))
+}
+
+// keyAnswer is an answer to GET_USER_KEY before it is sealed. The key is a bin, or nil.
+func keyAnswer(key any) raw { return fields{"body", fields{"key", key}}.pack() }
+
+// sealed seals an answer to GET_USER_KEY, if it says with what.
+func (l *letter) sealed(answer []byte) bin {
+	seal := l.inner.get("body").get("seal").bytes()
+	if len(seal) != 32 {
+		return bin(answer)
+	}
+	return bin(sealAnswer(seal, answer))
+}
+
+// sealFaults says what is wrong with the `seal` of a GET_USER_KEY. One that comes again on another connection
+// of the same client may be the same request, whose answer was lost.
+func (c *clientSuite) sealFaults(g *guest, wait bool, seal []byte) (found []string) {
+	if !wait {
+		found = append(found, "GET_USER_KEY with `wait` false")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch first := c.seals[string(seal)]; {
+	case first == nil:
+		c.seals[string(seal)] = g
+	case first == g, first.st != g.st:
+		found = append(found, fmt.Sprintf("the `seal` % x of an earlier GET_USER_KEY", seal))
+	}
+	return found
+}
+
+// read looks at what the client has put into `msg`, and opens it where it is sealed.
+func (st *stage) read(g *guest, l *letter, content *value) {
+	switch content.get("type").num() {
+	case contentText:
+		l.text = content.get("body").get("text").str()
+	case contentSealed:
+		st.mu.Lock()
+		keys := append([]*correspondent(nil), st.lures...)
+		if c := st.friends[l.to+"@"+l.node]; c != nil {
+			keys = append(keys, c)
+		}
+		st.mu.Unlock()
+		why := fmt.Errorf("%s@%s has no certificate", l.to, l.node)
+		for _, key := range keys {
+			if l.ended, why = key.openEndToEnd(content.get("body").bytes()); why == nil {
+				l.text = l.ended.text()
+				return
+			}
+		}
+		g.blame("T-8.2", fmt.Sprintf("a SEALED that the recipient cannot open: %v", why))
+	}
+}
