@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tipt/tipt-go/internal/tipttest"
 	"github.com/tipt/tipt-go/node"
@@ -42,7 +43,7 @@ func TestQuotas(t *testing.T) {
 
 // A limit that is not reached fails nothing, and passes nothing: the suite gives up when the node says BUSY,
 // and where it does not know how little the node holds, after so many messages.
-func TestQuotasNotReached(t *testing.T) {
+func TestLimitsNotReached(t *testing.T) {
 	t.Parallel() // it waits, mostly
 	for _, tt := range []struct {
 		name, scenarios, why string
@@ -51,6 +52,8 @@ func TestQuotasNotReached(t *testing.T) {
 	}{
 		{"busy", ".*-full", "BUSY after 20 messages", func(c *node.Config) { c.Limits.UserMessages = 20 }, func(o *Options) { o.Quota = quota }},
 		{"unknown", "outbox-full", "not reached after 10001 messages", asUsual, func(o *Options) { o.Slow = true }},
+		{"connections", "connections-short", "did not run short", asUsual, func(o *Options) { o.Connections, o.unsigned = 10, time.Millisecond }},
+		{"failures", "failed-sign-ins", "10 failures for one name, and no BUSY", asUsual, func(*Options) {}},
 		{"neither", ".*-full", "give --slow, or --quota", asUsual, func(*Options) {}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

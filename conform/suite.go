@@ -119,16 +119,16 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	var group, last sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
-	for i, sc := range chosen {
-		if sc.alone {
-			continue
-		}
-		if sc.last {
+	for i, sc := range chosen { // those that mostly wait begin first, beside all others
+		switch {
+		case sc.last:
 			last.Go(func() { play(i) })
-			continue
-		}
-		if sc.slow || sc.peer { // beside the others: it only waits
+		case sc.slow, sc.peer && !sc.alone:
 			group.Go(func() { play(i) })
+		}
+	}
+	for i, sc := range chosen {
+		if sc.last || sc.slow || sc.peer || sc.alone {
 			continue
 		}
 		slots <- struct{}{}
