@@ -9,14 +9,11 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
-
-const module = "github.com/tipt/tipt-go"
 
 // packages are all packages of the module by their folder; the root is ".".
 // What is only tests is among them too.
@@ -74,80 +71,13 @@ func TestPackageDocs(t *testing.T) {
 	}
 }
 
-// TestImportDirection wants imports to point one way, directly or through others.
-// docs/architecture.md draws the arrows.
-func TestImportDirection(t *testing.T) {
-	all := packages(t)
-	reached := map[string]map[string]bool{}
-	var reach func(dir string) map[string]bool
-	reach = func(dir string) map[string]bool {
-		if r := reached[dir]; r != nil {
-			return r
-		}
-		r := map[string]bool{}
-		reached[dir] = r
-		for _, imported := range all[dir].Imports {
-			rest, ours := strings.CutPrefix(imported, module)
-			if !ours || rest != "" && rest[0] != '/' {
-				continue
-			}
-			to := path.Clean("./" + rest)
-			if all[to] == nil {
-				t.Fatalf("%s imports %s, which is not there", dir, imported)
-			}
-			r[to] = true
-			maps.Copy(r, reach(to))
-		}
-		return r
-	}
-
-	processes := []string{"cmd", "bench"}
-	whole := append([]string{"internal/tipttest"}, processes...) // may put a whole node together
-	for _, rule := range []struct {
-		to     string   // a package and those below it
-		only   []string // if set: reached only from these
-		except []string // if set: reached from all but these
-	}{
-		{to: "cmd", only: []string{"nothing"}},
-		{to: "node", only: whole},
-		{to: "store/sqlite", only: whole},
-		{to: "store/storetest", only: []string{"nothing"}}, // outside of tests
-		{to: "internal/tipttest", only: []string{"nothing"}},
-		{to: "client", only: whole},
-		{to: "conform", only: processes},
-		{to: "account", only: append([]string{"node"}, whole...)},
-		{to: "mailbox", only: append([]string{"node"}, whole...)},
-		{to: "peer", only: append([]string{"node"}, whole...)},
-		{to: "store", except: []string{"seal", "link", "internal/ws", "internal/msgpack", "client"}},
-		{to: "link", except: []string{"seal", "store", "account", "mailbox", "peer"}},
-		{to: "internal/ws", except: []string{"seal", "store", "account", "mailbox", "peer", "link"}},
-		{to: "seal", except: []string{"link", "internal/ws", "store", "account", "mailbox"}},
-		{to: ".", except: []string{"internal/msgpack"}},
-	} {
-		for from := range all {
-			if from == rule.to || within(from, rule.to) && rule.to != "." {
-				continue
-			}
-			allowed := !slices.ContainsFunc(rule.except, func(x string) bool { return within(from, x) })
-			if rule.only != nil {
-				allowed = slices.ContainsFunc(rule.only, func(x string) bool { return within(from, x) })
-			}
-			for to := range reach(from) {
-				if !allowed && (to == rule.to || within(to, rule.to) && rule.to != ".") {
-					t.Errorf("%s reaches %s", from, to)
-				}
-			}
-		}
-	}
-}
-
 // within reports whether a package is dir or below it.
 func within(pkg, dir string) bool {
 	return pkg == dir || strings.HasPrefix(pkg, dir+"/")
 }
 
 // TestForeignImports keeps libraries, and in the root package I/O, goroutines and clocks, where they
-// belong.
+// belong. What packages of this module may import of each other, docs has a test of.
 func TestForeignImports(t *testing.T) {
 	for dir, p := range packages(t) {
 		for _, imported := range p.Imports {
@@ -159,7 +89,8 @@ func TestForeignImports(t *testing.T) {
 				{"github.com/coder/websocket", []string{"internal/ws", "internal/tipttest"}},
 				{"github.com/gobwas/ws", []string{"internal/ws"}},
 				{"golang.org/x/crypto/argon2", []string{"account"}},
-				{"modernc.org/sqlite", []string{"store/sqlite", "bench/floor"}},
+				{"modernc.org/sqlite", []string{"store/sqlite", "bench/floor", "bench/run"}},
+				{"modernc.org/libc", []string{"store/sqlite"}},
 				{"testing", []string{"internal/tipttest", "store/storetest"}},
 			} {
 				if within(imported, rule.library) && !slices.Contains(rule.only, dir) {
