@@ -47,15 +47,37 @@ type inboxTest struct {
 	c        *Client
 	own, bob *seal.UserKey
 	pins     memoryUserPins
-	recorder
-	receive *pending
+	refusals int          // of the handler, before it takes a message
+	handed   chan Message // what the handler got
+	receive  *pending
 }
 
 func newInboxTest(t *testing.T) *inboxTest {
-	i := &inboxTest{t: t, n: newFakeNode(t), own: newUserKey(t, alice), bob: newUserKey(t, bob)}
+	i := &inboxTest{t: t, n: newFakeNode(t), own: newUserKey(t, alice), bob: newUserKey(t, bob), handed: make(chan Message, 16)}
 	i.c = userKeysOf(t, i.n, &Options{Key: i.own, UserPins: &i.pins})
 	i.receive = begin(t, func() error { return i.c.Receive(t.Context(), i.handle) })
 	return i
+}
+
+func (i *inboxTest) handle(_ context.Context, m Message) error {
+	i.handed <- m
+	if i.refusals--; i.refusals >= 0 {
+		return errors.New("not now")
+	}
+	return nil
+}
+
+// next returns what is handed over next.
+func (i *inboxTest) next() Message {
+	i.t.Helper()
+	synctest.Wait()
+	select {
+	case m := <-i.handed:
+		return m
+	default:
+		i.t.Fatal("nothing is handed over")
+		return Message{}
+	}
 }
 
 func (i *inboxTest) keep(k *seal.UserKey) {
@@ -68,12 +90,7 @@ func (i *inboxTest) keep(k *seal.UserKey) {
 // want waits for the next message, which has that text, came sealed, and is signed, or has a reason not to be.
 func (i *inboxTest) want(text, reason string) {
 	i.t.Helper()
-	synctest.Wait()
-	if len(i.got) == 0 {
-		i.t.Fatalf("nothing was handed over, want %q", text)
-	}
-	m := i.got[0]
-	i.got = i.got[1:]
+	m := i.next()
 	if got, _ := m.Text(); got != text || !m.Sealed || m.SealError != nil {
 		i.t.Errorf("%q: handed over as %q, sealed %v (%v)", text, got, m.Sealed, m.SealError)
 	}
@@ -85,8 +102,10 @@ func (i *inboxTest) want(text, reason string) {
 func (i *inboxTest) wantNone() {
 	i.t.Helper()
 	synctest.Wait()
-	if len(i.got) > 0 {
-		i.t.Fatalf("handed over %+v, want nothing yet", i.got[0])
+	select {
+	case m := <-i.handed:
+		i.t.Fatalf("handed over %+v, want nothing yet", m)
+	default:
 	}
 }
 
@@ -110,17 +129,14 @@ func TestSignedByKeptCertificate(t *testing.T) {
 		i.want("one", "")
 		unsigned := sealedFor(t, 2, nil, i.own, "unsigned")
 		i.deliver(unsigned)
-		synctest.Wait()
-		if m := i.got[0]; !m.Sealed || m.Signed || m.SignError != nil {
+		if m := i.next(); !m.Sealed || m.Signed || m.SignError != nil {
 			t.Errorf("unsigned: %+v", m)
 		}
-		i.got = nil
 		i.deliver(sealedFor(t, 3, i.bob, i.own, "three"))
 		i.want("three", "")
 		plain := textOf(4, "plain")
 		i.deliver(plain)
-		synctest.Wait()
-		if m := i.got[0]; m.Sealed || m.Signed || m.SignError != nil || m.SealError != nil {
+		if m := i.next(); m.Sealed || m.Signed || m.SignError != nil || m.SealError != nil {
 			t.Errorf("plain: %+v", m)
 		}
 	})
@@ -321,23 +337,16 @@ func TestUnsealedOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.Message = tipt.Content{Type: tipt.ContentSealed, Sealed: sealed}.Append(nil)
-		refusals := 3
-		i.result = func(Message) error {
-			if refusals--; refusals >= 0 {
-				return errors.New("not now")
-			}
-			return nil
-		}
+		i.refusals = 3
 		answer := i.n.now().deliver(d)
 		time.Sleep(time.Minute)
 		wantAnswer(t, answer, nil)
-		if len(i.got) != 4 {
-			t.Fatalf("handed over %d times", len(i.got))
-		}
-		for _, m := range i.got {
+		for range 4 {
+			m := i.next()
 			if _, ok := m.Text(); ok || !m.Sealed || !m.Signed || string(m.Body) != string(inner) {
 				t.Errorf("handed over as %+v", m)
 			}
 		}
+		i.wantNone()
 	})
 }

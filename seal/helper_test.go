@@ -3,6 +3,7 @@ package seal
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"io"
 	"runtime"
 	"testing"
@@ -47,12 +48,17 @@ func changeKey(t testing.TB, k *NodeKey, change func(*openpgp.Entity, *packet.Co
 
 // withoutAEAD takes version 2 of encrypted packets out of a key's features.
 func withoutAEAD(t testing.TB, k *NodeKey) *NodeKey {
-	return changeKey(t, k, func(e *openpgp.Entity, c *packet.Config) error {
-		identity := e.Identities["node.example"]
+	return changeKey(t, k, takeAEAD)
+}
+
+func takeAEAD(e *openpgp.Entity, c *packet.Config) error {
+	var err error
+	for _, identity := range e.Identities {
 		self := identity.SelfCertifications[0].Packet
 		self.SEIPDv2, self.PreferredCipherSuites = false, nil
-		return self.SignUserId(identity.Name, e.PrimaryKey, e.PrivateKey, c)
-	})
+		err = errors.Join(err, self.SignUserId(identity.Name, e.PrimaryKey, e.PrivateKey, c))
+	}
+	return err
 }
 
 // withMLKEM adds an ML-KEM-768+X25519 subkey to a key.

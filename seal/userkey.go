@@ -78,9 +78,9 @@ func setUserID(entity *openpgp.Entity, id string) {
 // ParseUserKey reads what [UserKey.Append] or [UserKey.Export] wrote, or a key of
 // another OpenPGP program: one transferable secret key of version 4, un-armored or
 // armored, at most 65,536 bytes. The passphrase may be nil where the key is not locked, and the
-// error is ErrPassphrase where it is and that is not its passphrase. All its encryption subkeys must be Curve25519 or
-// ML-KEM-768+X25519 ones, and it must have one, and a key that signs; its
-// certificate has at most [tipt.MaxKeySize] bytes. It does not keep b.
+// error is ErrPassphrase where it is and that is not its passphrase. A key of another program must be made of
+// Ed25519, Curve25519 and ML-KEM-768+X25519 alone, and have something that signs and something that
+// encrypts; its certificate has at most [tipt.MaxKeySize] bytes. It does not keep b.
 func ParseUserKey(b, passphrase []byte) (*UserKey, error) {
 	if len(b) > maxUserKeySize {
 		return nil, fmt.Errorf("seal: user key: %d bytes, at most %d are read", len(b), maxUserKeySize)
@@ -89,7 +89,7 @@ func ParseUserKey(b, passphrase []byte) (*UserKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal: user key: %w", err)
 	}
-	if err := checkKeyPackets(b, typeSecretKey, typeSecretSubkey); err != nil {
+	if err := checkUserKeyPackets(b); err != nil {
 		return nil, fmt.Errorf("seal: user key: %w", err)
 	}
 	entity, err := openpgp.ReadEntity(packet.NewReader(bytes.NewReader(b)))
@@ -112,6 +112,39 @@ func ParseUserKey(b, passphrase []byte) (*UserKey, error) {
 	}
 	k.secret = secret.Bytes()
 	return k, nil
+}
+
+// checkUserKeyPackets checks that b is one secret key of version 4 with algorithms that we use. Others the
+// library would compute with before we could say no, for as long as the numbers in them make it.
+func checkUserKeyPackets(b []byte) error {
+	if err := checkKeyPackets(b, typeSecretKey, typeSecretSubkey); err != nil {
+		return err
+	}
+	for len(b) > 0 {
+		p, rest, err := nextPacket(b)
+		if err != nil {
+			return err
+		}
+		b = rest
+		if p.kind != typeSecretKey && p.kind != typeSecretSubkey {
+			continue
+		}
+		// Version, time, algorithm.
+		if len(p.head) < 6 {
+			return errTruncated
+		}
+		if p.head[0] != 4 {
+			return fmt.Errorf("of version %d, not 4", p.head[0])
+		}
+		switch algorithm := packet.PublicKeyAlgorithm(p.head[5]); algorithm {
+		case packet.PubKeyAlgoEdDSA, packet.PubKeyAlgoEd25519, packet.PubKeyAlgoECDH, packet.PubKeyAlgoMlkem768X25519:
+		case packet.PubKeyAlgoRSA, packet.PubKeyAlgoRSAEncryptOnly, packet.PubKeyAlgoRSASignOnly:
+			return errors.New("an RSA key; make one of Ed25519 and Curve25519")
+		default:
+			return fmt.Errorf("key algorithm %d; make a key of Ed25519 and Curve25519", algorithm)
+		}
+	}
+	return nil
 }
 
 // dearmor returns the packets of a secret key that may be armored.
@@ -155,9 +188,6 @@ func unlock(entity *openpgp.Entity, passphrase []byte) error {
 }
 
 func userKeyOf(entity *openpgp.Entity) (*UserKey, error) {
-	if entity.PrimaryKey.Version != 4 {
-		return nil, fmt.Errorf("of version %d, not 4", entity.PrimaryKey.Version)
-	}
 	self, err := entity.VerifyPrimaryKey(time.Time{}, nil)
 	if err != nil {
 		return nil, err

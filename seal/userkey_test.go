@@ -166,6 +166,21 @@ func TestParseUserKeyRefuses(t *testing.T) {
 			c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveNistP256
 			return e.AddEncryptionSubkey(c)
 		})},
+		{"another algorithm", "key algorithm 19", changeSecret(t, k, func(e *openpgp.Entity, c *packet.Config) error {
+			c.Algorithm, c.Curve = packet.PubKeyAlgoECDSA, packet.CurveNistP256
+			return e.AddSigningSubkey(c)
+		})},
+		{"RSA", "RSA", changeSecret(t, k, func(e *openpgp.Entity, c *packet.Config) error {
+			c.Algorithm = packet.PubKeyAlgoRSA
+			return e.AddSigningSubkey(c)
+		})},
+		{"another version", "version 6", changeSecret(t, k, func(e *openpgp.Entity, c *packet.Config) error {
+			v6, err := openpgp.NewEntityWithoutId(&packet.Config{V6Keys: true})
+			if err == nil {
+				e.Subkeys = append(e.Subkeys, v6.Subkeys...)
+			}
+			return err
+		})},
 		{"a long certificate", "8192", changeSecret(t, k, func(e *openpgp.Entity, c *packet.Config) error {
 			var err error
 			for range 60 {
