@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/seal"
 )
 
 // An account is what its file holds.
@@ -27,11 +28,12 @@ type account struct {
 	Connect string `json:"connect,omitempty"` // --connect
 
 	address tipt.Address
-	passing bool // made of variables: it has no file, and the keys of nodes are kept in memory
+	key     *seal.UserKey // what choose does not read; nil: none
+	passing bool          // made of variables: it has no file, and others' keys are kept in memory
 }
 
-// folder is where the accounts of the person are: ADDRESS.json, and in
-// ADDRESS.keys the keys of nodes that it has seen. Only the person can read it.
+// folder is where the accounts of the person are: ADDRESS.json, in ADDRESS.own the account's key, and in
+// ADDRESS.keys those of nodes and people that it has seen. Only the person can read it.
 type folder string
 
 // accountFolder is TIPT_CONFIG, or tipt in the folder where the system wants configuration.
@@ -46,15 +48,17 @@ func accountFolder() (folder, error) {
 	return folder(filepath.Join(dir, "tipt")), nil
 }
 
-// base is the path of an account's files without the extension. An address may be
-// longer than a file's name.
-func (f folder) base(a tipt.Address) string {
+// base is the path of an account's files without the extension.
+func (f folder) base(a tipt.Address) string { return filepath.Join(string(f), fileName(a)) }
+
+// fileName is what a file that belongs to an address is called. An address may be longer than a file's name.
+func fileName(a tipt.Address) string {
 	name := a.String()
 	if len(name) > 200 {
 		hash := sha256.Sum256([]byte(name))
 		name = hex.EncodeToString(hash[:])
 	}
-	return filepath.Join(string(f), name)
+	return name
 }
 
 func (f folder) file(a tipt.Address) string { return f.base(a) + ".json" }
@@ -99,7 +103,7 @@ func (f folder) save(acc *account) error {
 }
 
 func (f folder) remove(a tipt.Address) error {
-	return errors.Join(os.Remove(f.file(a)), os.RemoveAll(string(f.pins(a))))
+	return errors.Join(os.Remove(f.file(a)), os.RemoveAll(string(f.pins(a))), os.RemoveAll(f.ownKeys(a)))
 }
 
 // list returns the addresses of all accounts, sorted.
@@ -201,19 +205,32 @@ func parseCertificates(b []byte) ([]*x509.Certificate, error) {
 	return all, nil
 }
 
-// pinFolder keeps the certificate of each node in a file of its name. It is a client.Pins.
+// pinFolder keeps the certificate of each node, and of each person, in a file of its name. It is a client.Pins
+// and a client.UserPins.
 type pinFolder string
 
-func (p pinFolder) Pin(node tipt.NodeName) ([]byte, error) {
-	b, err := os.ReadFile(filepath.Join(string(p), string(node)))
+func (p pinFolder) read(name string) ([]byte, error) {
+	b, err := os.ReadFile(filepath.Join(string(p), name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return b, err
 }
 
+// Pin implements client.Pins.
+func (p pinFolder) Pin(node tipt.NodeName) ([]byte, error) { return p.read(string(node)) }
+
+// SetPin implements client.Pins.
 func (p pinFolder) SetPin(node tipt.NodeName, certificate []byte) error {
 	return writeFile(filepath.Join(string(p), string(node)), certificate)
+}
+
+// UserPin implements client.UserPins.
+func (p pinFolder) UserPin(user tipt.Address) ([]byte, error) { return p.read(fileName(user)) }
+
+// SetUserPin implements client.UserPins.
+func (p pinFolder) SetUserPin(user tipt.Address, certificate []byte) error {
+	return writeFile(filepath.Join(string(p), fileName(user)), certificate)
 }
 
 // writeFile makes or replaces a file that only the person can read, so that at any moment it

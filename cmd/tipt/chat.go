@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -17,7 +20,8 @@ import (
 )
 
 type chatCmd struct {
-	Address string `arg:"" optional:"" help:"Whom to write with: NAME@NODE."`
+	Address  string `arg:"" optional:"" help:"Whom to write with: NAME@NODE."`
+	Unopened bool   `help:"Go on without the account's key where this device lacks it; see \"tipt listen --help\"."`
 }
 
 // Help is shown below the flags.
@@ -25,6 +29,9 @@ func (chatCmd) Help() string {
 	return `Each line is sent as a message. What comes in is printed above the line being typed, from
 others than ADDRESS too. Ctrl-D or Ctrl-C ends it, and so does the end of standard input, when
 everything has been sent; its status is then that of the last line that could not be.
+
+Behind a sender stands [signed] when the message was sealed end to end and signed with the key kept for
+the sender; "tipt key --help" says more.
 
 Only one listen or chat of an account runs on a machine: a second one ends the first.
 
@@ -34,6 +41,7 @@ account of this machine; nothing is then kept:
   TIPT_USER  name of the user to sign in as
   TIPT_PASS  the password
   TIPT_TO    ADDRESS
+and TIPT_USER_KEY, if set, is a file with the user's secret key, without a passphrase.
 
 Example:
   tipt chat bob@example.org`
@@ -56,7 +64,10 @@ func (c *chatCmd) Run(ctx context.Context, i *invocation) error {
 		return ended(ctx, err)
 	}
 	defer cl.Close()
-	chat := &chat{client: cl, me: acc.address, with: with}
+	chat := &chat{client: cl, me: acc.address, with: with, signs: acc.key != nil}
+	chat.look = func(ctx context.Context, m client.Message) error {
+		return i.lookAtSeal(ctx, cl, acc, m, c.Unopened)
+	}
 	if term.IsTerminal(int(i.in.Fd())) && term.IsTerminal(int(i.out.Fd())) {
 		return chat.interactive(ctx, i)
 	}
@@ -84,11 +95,13 @@ type chat struct {
 	client *client.Client
 	me     tipt.Address
 	with   tipt.Address
+	signs  bool // what is sent
 
-	readLine   func() (string, error) // io.EOF at the end
-	inputEnded func()                 // called then
-	print      func(string) error     // whole lines
-	echo       bool                   // print what was typed
+	look       func(context.Context, client.Message) error // before a message is printed
+	readLine   func() (string, error)                      // io.EOF at the end
+	inputEnded func()                                      // called then
+	print      func(string) error                          // whole lines
+	echo       bool                                        // print what was typed
 
 	inputErr error // of readLine, if not io.EOF; to be read once typed is closed
 }
@@ -99,13 +112,7 @@ func (c *chat) interactive(ctx context.Context, i *invocation) error {
 	if err != nil {
 		return fmt.Errorf("prepare the terminal: %w", err)
 	}
-	e := newEditor(i.lines, i.out, func() int {
-		cols, _, err := term.GetSize(int(i.out.Fd()))
-		if err != nil {
-			return 80
-		}
-		return cols
-	})
+	e := newEditor(i.lines, i.out, func() int { return columnsOf(i.out) })
 	i.status.redirect(e)
 	restore := sync.OnceFunc(func() {
 		e.hide()
@@ -131,7 +138,13 @@ func (c *chat) run(ctx context.Context) error {
 
 	received := make(chan error, 1)
 	running.Go(func() {
-		received <- c.client.Receive(ctx, func(_ context.Context, m client.Message) error {
+		received <- c.client.Receive(ctx, func(ctx context.Context, m client.Message) error {
+			if err := c.look(ctx, m); err != nil {
+				if isUsage(err) {
+					stop(err)
+				}
+				return err
+			}
 			err := c.print(c.incoming(m))
 			if err != nil {
 				stop(err) // nobody reads any more; the message is not acknowledged
@@ -143,6 +156,9 @@ func (c *chat) run(ctx context.Context) error {
 	// Reading standard input cannot be called off: where ctx ends first the
 	// goroutine is left behind, and the process ends.
 	go c.read(ctx, typed)
+	if c.echo {
+		running.Go(func() { c.tellSealing(ctx) })
+	}
 	sent := make(chan error, 1)
 	running.Go(func() { sent <- c.send(ctx, typed) })
 	select {
@@ -151,6 +167,23 @@ func (c *chat) run(ctx context.Context) error {
 	case err := <-received:
 		return ended(ctx, err)
 	}
+}
+
+// tellSealing prints what becomes of what is typed. What stands in the way of knowing that is said when
+// something is sent.
+func (c *chat) tellSealing(ctx context.Context) {
+	b, err := c.client.UserKey(ctx, c.with)
+	if err != nil {
+		return
+	}
+	told := "what you write is sealed end to end, and signed"
+	switch {
+	case b == nil:
+		told = fmt.Sprintf("nodes can read what you write: %s has no key", c.with)
+	case !c.signs:
+		told = "what you write is sealed end to end, but not signed: there is no key of yours here; see `tipt key`"
+	}
+	_ = c.print(told + "\n") // a terminal that is gone shows when it is read
 }
 
 // read puts lines into typed, which it closes at the end of the input.
@@ -215,10 +248,18 @@ func (c *chat) send(ctx context.Context, typed <-chan string) error {
 
 func (c *chat) incoming(m client.Message) string {
 	from := sender(m)
-	if m.From == c.with.String() {
+	if m.From == c.with.String() && c.with.User != c.me.User && plain(c.with.User) {
 		from = string(c.with.User)
 	}
-	return c.at(m.Time, from, describe(m))
+	return c.at(m.Time, from+mark(m), describe(m))
+}
+
+// plain says whether a name can stand alone. Of others the node is shown, so that they do not look like
+// something else, a mark for instance.
+func plain(name tipt.UserName) bool {
+	return !strings.ContainsFunc(string(name), func(r rune) bool {
+		return r >= utf8.RuneSelf || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-", r)
+	})
 }
 
 func (c *chat) at(t time.Time, who, text string) string {

@@ -46,6 +46,16 @@ func (i *invocation) choose() (*account, error) {
 	return acc, i.flags.remember(acc)
 }
 
+// chooseWithKey is choose for commands that write or read messages.
+func (i *invocation) chooseWithKey() (*account, error) {
+	acc, err := i.choose()
+	if err != nil {
+		return nil, err
+	}
+	acc.key, err = i.folder.key(acc.address)
+	return acc, err
+}
+
 // dial connects to the account's node without signing in.
 func (i *invocation) dial(ctx context.Context, acc *account) (*client.Client, error) {
 	var roots []*x509.Certificate
@@ -61,15 +71,18 @@ func (i *invocation) dial(ctx context.Context, acc *account) (*client.Client, er
 		return nil, err
 	}
 	options := &client.Options{
-		RootCAs:    roots,
-		Connect:    acc.Connect,
-		Device:     acc.Device,
-		KeyChanged: i.warnKeyChanged,
-		Logger:     i.log,
-		Tap:        hook,
+		RootCAs:        roots,
+		Connect:        acc.Connect,
+		Device:         acc.Device,
+		Key:            acc.key,
+		KeyChanged:     i.warnKeyChanged,
+		UserKeyChanged: refuseUserKey,
+		Logger:         i.log,
+		Tap:            hook,
 	}
 	if !acc.passing {
 		options.Pins = i.folder.pins(acc.address)
+		options.UserPins = i.folder.pins(acc.address)
 	}
 	c, err := client.Dial(ctx, acc.address.Node, options)
 	switch {

@@ -90,7 +90,7 @@ func (e *editor) readLine() (string, error) {
 func (e *editor) print(text string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	_, err := io.WriteString(e.out, "\r\x1b[K"+strings.ReplaceAll(text, "\n", "\r\n"))
+	_, err := io.WriteString(e.out, "\r\x1b[K"+strings.ReplaceAll(fold(text, e.cols()), "\n", "\r\n"))
 	if err == nil && !e.hidden {
 		err = e.drawLocked()
 	}

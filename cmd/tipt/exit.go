@@ -121,11 +121,17 @@ func explain(err error) (string, int) {
 
 // isUnknown says whether what was asked for may or may not have been done.
 func isUnknown(err error) bool {
-	return errors.Is(err, errUnanswered) || errors.Is(err, client.ErrUnknownOutcome) || errors.Is(err, tipt.ErrNodeTimeout) && !isKey(err)
+	return errors.Is(err, errUnanswered) || errors.Is(err, client.ErrUnknownOutcome) || errors.Is(err, tipt.ErrNodeTimeout) && !isKey(err) && !isUserKey(err)
 }
 
 // isKey says whether it is for want of a node's key that nothing was sent to that node.
 func isKey(err error) bool {
 	_, ok := errors.AsType[*client.KeyError](err)
+	return ok
+}
+
+// isUserKey says whether nothing was sent because the recipient's key could not be had.
+func isUserKey(err error) bool {
+	_, ok := errors.AsType[*client.UserKeyError](err)
 	return ok
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/seal"
 )
 
 // TestKeyAsksPastTheCache shows what --new is to the account's node.
@@ -30,6 +31,15 @@ func TestKeyAsksPastTheCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("TIPT_CONFIG", string(home))
+	certificate, err := seal.ParseCertificate(p.key.Certificate())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := certificate.Armor()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := certificate.Fingerprint() + "\n\n" + text
 	for _, args := range [][]string{{"key", "node.example"}, {"key", "--new", "node.example"}} {
 		out, err := os.Create(filepath.Join(t.TempDir(), "out"))
 		if err != nil {
@@ -40,8 +50,8 @@ func TestKeyAsksPastTheCache(t *testing.T) {
 		if status := run(t.Context(), args, streams{out: out, err: &errs}); status != 0 {
 			t.Fatalf("%q: exit status %d: %s", args, status, &errs)
 		}
-		if got, err := os.ReadFile(out.Name()); err != nil || !bytes.Equal(got, p.key.Certificate()) {
-			t.Errorf("%q: printed %d bytes, %v, want the certificate", args, len(got), err)
+		if got, err := os.ReadFile(out.Name()); err != nil || string(got) != want {
+			t.Errorf("%q: printed %q, %v, want %q", args, got, err, want)
 		}
 		p.mu.Lock()
 		var asked tipt.GetNodeKeyRequest

@@ -15,8 +15,9 @@ import (
 )
 
 type listenCmd struct {
-	JSON bool   `name:"json" xor:"form" help:"Print each message as one line of JSON."`
-	Exec string `placeholder:"CMD" xor:"form" help:"Run a shell command for each message instead of printing it."`
+	JSON     bool   `name:"json" xor:"form" help:"Print each message as one line of JSON."`
+	Exec     string `placeholder:"CMD" xor:"form" help:"Run a shell command for each message instead of printing it."`
+	Unopened bool   `help:"Go on without the account's key where this device lacks it."`
 }
 
 // Help is shown below the flags.
@@ -32,12 +33,23 @@ CMD gets the text on standard input and these variables:
   TIPT_ID    the message's id
   TIPT_TIME  when the node stored it (RFC 3339)
   TIPT_FORM  text, or other: standard input is then the message's bytes as they came
+  TIPT_SEAL  how it came sealed end to end: signed (with the key kept for the sender), unsigned or
+             unopened (no key here opens it); empty where nodes could read it
 Reports of messages that could not be delivered go to standard error, not to CMD.
 
 The lines of --json are objects with id, from, time and one of
   text    of a text
   body    of anything else, in base64
   return  {ref, node, error}: the message ref was not delivered
+and, for a message that came sealed end to end,
+  sealed    true
+  signed    true: with the key kept for the sender
+  unsigned  why a signature that it has does not count
+  unopened  why no key here opens it; body is then what came
+
+When a message comes that is sealed to a published key which this device lacks, listen ends, and the
+message waits until the key is here ("tipt key import"). With --unopened such messages are shown as
+what they are, and acknowledged.
 
 Only one listen or chat of an account runs on a machine: a second one ends the first.
 
@@ -48,11 +60,7 @@ Examples:
 }
 
 func (c *listenCmd) Run(ctx context.Context, i *invocation) error {
-	acc, err := i.choose()
-	if err != nil {
-		return err
-	}
-	cl, err := i.open(ctx, acc, false)
+	cl, acc, err := i.chosen(ctx)
 	if err != nil {
 		return ended(ctx, err)
 	}
@@ -60,6 +68,12 @@ func (c *listenCmd) Run(ctx context.Context, i *invocation) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	handle := func(ctx context.Context, m client.Message) error {
+		if err := i.lookAtSeal(ctx, cl, acc, m, c.Unopened); err != nil {
+			if isUsage(err) {
+				stop(err)
+			}
+			return err
+		}
 		if c.Exec != "" && m.Return == nil {
 			return i.exec(ctx, c.Exec, acc, m)
 		}
@@ -95,7 +109,8 @@ func (c *listenCmd) print(i *invocation, m client.Message) error {
 	if c.Exec != "" {
 		out = i.err
 	}
-	_, err := fmt.Fprintf(out, "%s %s: %s\n", m.Time.Local().Format("2006-01-02 15:04"), sender(m), describe(m))
+	line := fmt.Sprintf("%s %s%s: %s\n", m.Time.Local().Format("2006-01-02 15:04"), sender(m), mark(m), describe(m))
+	_, err := io.WriteString(out, fold(line, columnsOf(out)))
 	return err
 }
 
@@ -116,6 +131,7 @@ func (i *invocation) exec(ctx context.Context, command string, acc *account, m c
 		"TIPT_ID="+m.ID.String(),
 		"TIPT_TIME="+m.Time.UTC().Format(time.RFC3339Nano),
 		"TIPT_FORM="+form,
+		"TIPT_SEAL="+sealOf(m),
 	)
 	return cmd.Run()
 }

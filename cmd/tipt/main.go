@@ -37,7 +37,7 @@ type cli struct {
 	Conform  conformCmd  `cmd:"" help:"Test a node or a client, clause by clause, against the specification of the protocol."`
 	Tap      tapCmd      `cmd:"" help:"Stand between clients and a node, and show what crosses."`
 	Replay   replayCmd   `cmd:"" help:"Make a recorded conversation again and compare what the node answers."`
-	Key      keyCmd      `cmd:"" help:"Print a node's OpenPGP certificate, to seal requests to it."`
+	Key      keyCmd      `cmd:"" help:"Have what people write to the account sealed end to end; show and move its key, print those of others."`
 	Bench    benchCmd    `cmd:"" help:"Put a node under load and measure it."`
 	Doctor   doctorCmd   `cmd:"" help:"Find out what is wrong on the way to a node."`
 	Version  versionCmd  `cmd:"" help:"Print the versions of this program and of its protocol."`
@@ -179,7 +179,7 @@ func (s streams) fail(err error) int {
 		return 0
 	}
 	text, status := explain(err)
-	fmt.Fprintf(s.err, "tipt: %s\n", printable(text))
+	fmt.Fprint(s.err, fold(fmt.Sprintf("tipt: %s\n", printable(text)), columnsOf(s.err)))
 	return status
 }
 

@@ -6,10 +6,11 @@ import (
 	"os"
 
 	"github.com/tipt/tipt-go/client"
+	"github.com/tipt/tipt-go/seal"
 )
 
 // passing makes an account of the variables TIPT_URL, TIPT_USER and TIPT_PASS, which this command alone
-// has, and signs in with it.
+// has, and of TIPT_USER_KEY, and signs in with it.
 func (i *invocation) passing(ctx context.Context) (*client.Client, *account, error) {
 	where, user, pass := os.Getenv("TIPT_URL"), os.Getenv("TIPT_USER"), os.Getenv("TIPT_PASS")
 	u, err := url.Parse(where)
@@ -27,6 +28,15 @@ func (i *invocation) passing(ctx context.Context) (*client.Client, *account, err
 	if err := i.flags.remember(acc); err != nil {
 		return nil, nil, err
 	}
+	if file := os.Getenv("TIPT_USER_KEY"); file != "" {
+		b, err := os.ReadFile(file)
+		if err == nil {
+			acc.key, err = seal.ParseUserKey(b, nil)
+		}
+		if err != nil {
+			return nil, nil, usage("TIPT_USER_KEY: %w", err)
+		}
+	}
 	c, err := i.dial(ctx, acc)
 	if err != nil {
 		return nil, nil, err
@@ -38,9 +48,9 @@ func (i *invocation) passing(ctx context.Context) (*client.Client, *account, err
 	return c, acc, nil
 }
 
-// chosen connects and signs in with the account that the person wants to use.
+// chosen connects and signs in, to receive, with the account that the person wants to use.
 func (i *invocation) chosen(ctx context.Context) (*client.Client, *account, error) {
-	acc, err := i.choose()
+	acc, err := i.chooseWithKey()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -57,6 +57,33 @@ func oneLine(s string) string {
 	return strings.ReplaceAll(printable(s), "\n    ", " ")
 }
 
+// mark says behind the sender's name how a message was sealed from end to end. The name has neither
+// white space nor a colon in it (see sender), so that nothing that others write gets to where it stands.
+func mark(m client.Message) string {
+	switch {
+	case m.SealError != nil:
+		return " [sealed, not opened]"
+	case !m.Sealed:
+		return ""
+	case !m.Signed:
+		return " [sealed, not signed]"
+	}
+	return " [signed]"
+}
+
+// sealOf is mark, for programs.
+func sealOf(m client.Message) string {
+	switch {
+	case m.SealError != nil:
+		return "unopened"
+	case !m.Sealed:
+		return ""
+	case !m.Signed:
+		return "unsigned"
+	}
+	return "signed"
+}
+
 // describe is what a message says, for people.
 func describe(m client.Message) string {
 	if m.Return != nil {
@@ -68,6 +95,9 @@ func describe(m client.Message) string {
 			text += fmt.Sprintf(" (message %s)", m.Return.Ref)
 		}
 		return printable(text)
+	}
+	if m.SealError != nil {
+		return printable(m.SealError.Error())
 	}
 	if text, ok := m.Text(); ok {
 		return printable(text)
@@ -83,6 +113,10 @@ func sender(m client.Message) string {
 	case m.From == "":
 		return "(anonymous)"
 	}
+	if a, err := tipt.ParseAddress(m.From); err != nil || a.String() != m.From {
+		// The account's node made it up.
+		return "(no address: " + strings.ReplaceAll(oneLine(m.From), " ", `\x20`) + ")"
+	}
 	return oneLine(m.From)
 }
 
@@ -92,8 +126,13 @@ type messageLine struct {
 	From   string      `json:"from,omitempty"` // absent when anonymous, and in a return
 	Time   time.Time   `json:"time"`           // when the node stored it
 	Text   *string     `json:"text,omitempty"`
-	Body   []byte      `json:"body,omitempty"` // base64; of what is no text
+	Body   []byte      `json:"body,omitempty"` // base64; of what is no text, or was not opened
 	Return *returnLine `json:"return,omitempty"`
+
+	Sealed   bool   `json:"sealed,omitempty"`   // from end to end
+	Signed   bool   `json:"signed,omitempty"`   // too, with the key kept for the sender
+	Unopened string `json:"unopened,omitempty"` // why Body is what came
+	Unsigned string `json:"unsigned,omitempty"` // why a signature does not count
 }
 
 type returnLine struct {
@@ -104,7 +143,10 @@ type returnLine struct {
 
 // jsonLine is a message as one line of JSON, escaped like printable.
 func jsonLine(m client.Message) (string, error) {
-	line := messageLine{ID: m.ID.String(), From: m.From, Time: m.Time.UTC()}
+	line := messageLine{
+		ID: m.ID.String(), From: m.From, Time: m.Time.UTC(),
+		Sealed: m.Sealed || m.SealError != nil, Signed: m.Signed, Unopened: reason(m.SealError), Unsigned: reason(m.SignError),
+	}
 	if r := m.Return; r != nil {
 		line.Return = &returnLine{Node: r.Node, Error: r.Err.Error()}
 		if r.Ref != (tipt.MessageID{}) {
@@ -126,6 +168,14 @@ func jsonLine(m client.Message) (string, error) {
 		}
 		return fmt.Sprintf(`\u%04x`, r)
 	}) + "\n", nil
+}
+
+// reason is an error's text, "" without one.
+func reason(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 func parseID(s string) (tipt.MessageID, error) {
@@ -183,7 +233,7 @@ func (h *statusHandler) Handle(_ context.Context, r slog.Record) error {
 	})
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	_, err := fmt.Fprintf(h.w, "tipt: %s\n", oneLine(text))
+	_, err := io.WriteString(h.w, fold(fmt.Sprintf("tipt: %s\n", oneLine(text)), columnsOf(h.w)))
 	return err
 }
 

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/term"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/client"
@@ -25,9 +29,13 @@ Examples:
 }
 
 func (c *registerCmd) Run(ctx context.Context, i *invocation) error {
-	return i.signIn(ctx, c.Address, true, func(cl *client.Client, user, password string) error {
+	err := i.signIn(ctx, c.Address, true, func(cl *client.Client, user, password string) error {
 		return c.advise(cl.Register(ctx, user, password, c.Invite))
 	})
+	if err == nil && term.IsTerminal(int(i.in.Fd())) {
+		_, err = fmt.Fprintln(i.err, "To have what people write to you sealed end to end, so that no node can read it: `tipt key new`.")
+	}
+	return err
 }
 
 // advise adds to the error of registering what can be done now.
@@ -102,24 +110,49 @@ func (i *invocation) signIn(ctx context.Context, address string, twice bool, fir
 	if err := i.folder.save(acc); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(i.out, "signed in as %s\n", in.Address)
+	if _, err := fmt.Fprintf(i.out, "signed in as %s\n", in.Address); err != nil || twice {
+		return err
+	}
+	return i.missKey(ctx, c, acc)
+}
+
+// missKey says on a device that signs in when it lacks the account's key.
+func (i *invocation) missKey(ctx context.Context, c *client.Client, acc *account) error {
+	ctx, cancel := context.WithTimeout(ctx, missKeyTimeout)
+	defer cancel()
+	published, err := publishedKey(ctx, c, acc)
+	if err != nil || published == nil {
+		return nil // it was only to help
+	}
+	if here, err := i.folder.key(acc.address); err != nil || isKeyOf(published, here) {
+		return err
+	}
+	_, err = fmt.Fprintf(i.err, "What people write to you is sealed to a key that is not on this device: to bring it, %s.\n", bring)
 	return err
 }
 
-type signOutCmd struct{}
+// missKeyTimeout bounds missKey.
+const missKeyTimeout = 5 * time.Second
+
+type signOutCmd struct {
+	ForgetKey bool `help:"Also where the account's key is on this device, which then forgets it."`
+}
 
 // Help is shown below the flags.
 func (signOutCmd) Help() string {
-	return `The node forgets this device, and this machine the account.
+	return `The node forgets this device, and this machine the account and all keys.
 
 Example:
   tipt sign-out --as alice@example.org`
 }
 
-func (signOutCmd) Run(ctx context.Context, i *invocation) error {
+func (c signOutCmd) Run(ctx context.Context, i *invocation) error {
 	acc, err := i.choose()
 	if err != nil {
 		return err
+	}
+	if _, err := os.Lstat(i.folder.ownKeys(acc.address)); err == nil && !c.ForgetKey {
+		return usage("the key of %s is on this device, and with it goes what is sealed to it; run `tipt key export FILE` unless another device has it, and then add --forget-key", acc.address)
 	}
 	err = i.removeDevice(ctx, acc)
 	if err != nil && !errors.Is(err, client.ErrSignedOut) && !errors.Is(err, tipt.ErrCredentials) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/client"
 	"github.com/tipt/tipt-go/internal/devca"
 	"github.com/tipt/tipt-go/internal/tipttest"
 )
@@ -73,6 +75,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"await":  await,
 			"fails":  fails,
+			"queue":  func(ts *testscript.TestScript, _ bool, args []string) { queue(ts, n, args) },
 			"sealed": func(ts *testscript.TestScript, _ bool, args []string) { sealed(ts, t, n, args) },
 		},
 	})
@@ -123,4 +126,24 @@ func sealed(ts *testscript.TestScript, t *testing.T, n *tipttest.Node, args []st
 		Message: &tipt.MessageForward{To: args[1], ID: tipt.NewMessageID(), Message: content.Append(nil)},
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), n.Seal(t, request), 0o600))
+}
+
+// queue USER ADDRESS ID leaves a message of that user, whose password is "correct horse", with the node, without
+// asking whether it can be delivered.
+func queue(ts *testscript.TestScript, n *tipttest.Node, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: queue USER ADDRESS ID")
+	}
+	to, err := tipt.ParseAddress(args[1])
+	ts.Check(err)
+	id, err := parseID(args[2])
+	ts.Check(err)
+	roots, err := parseCertificates(n.CA.CertPEM())
+	ts.Check(err)
+	c, err := client.Dial(context.Background(), n.Name, &client.Options{RootCAs: roots, Connect: n.Addr, Device: "queue"})
+	ts.Check(err)
+	defer c.Close()
+	_, err = c.SignIn(context.Background(), client.Credentials{User: args[0], Password: "correct horse", SendOnly: true})
+	ts.Check(err)
+	ts.Check(c.Send(context.Background(), client.Outgoing{To: to, Body: []byte("no text"), ID: id, Queue: true}))
 }

@@ -48,7 +48,7 @@ func (c *sendCmd) Run(ctx context.Context, i *invocation) error {
 			return err
 		}
 	}
-	acc, err := i.choose()
+	acc, err := i.chooseWithKey()
 	if err != nil {
 		return err
 	}
@@ -83,6 +83,8 @@ func (c *sendCmd) advise(err error, id tipt.MessageID) error {
 		return fmt.Errorf("%w; the message may have arrived: to send it again without doubling it, add --id %s", err, id)
 	case errors.Is(err, tipt.ErrNodeUnreachable) && isKey(err):
 		return fmt.Errorf("%w; its key is not known yet, so nothing can be left for it: check the spelling, or try later", err)
+	case errors.Is(err, tipt.ErrNodeUnreachable) && c.Queue && isUserKey(err):
+		return fmt.Errorf("%w; whether there is a key to seal to is not known yet, so nothing can be left: try later", err)
 	case errors.Is(err, tipt.ErrNodeUnreachable) && !c.Queue:
 		return fmt.Errorf("%w; to leave the message with your own node, which tries for five days, add --queue", err)
 	}
@@ -145,46 +147,5 @@ func (c *forwardCmd) Run(ctx context.Context, i *invocation) error {
 		return waited(ctx, err)
 	}
 	_, err = i.out.Write(answer)
-	return err
-}
-
-type keyCmd struct {
-	Node string `arg:"" help:"The node whose certificate it is."`
-	New  bool   `help:"Fetch it anew, past what the account's node keeps for an hour; to do after CANNOT_OPEN."`
-}
-
-// Help is shown below the flags.
-func (keyCmd) Help() string {
-	return `Standard output is the certificate, un-armored. The first one seen of a node is kept, and
-a change is warned of, as by "tipt send".
-
-Example:
-  tipt key example.org > key && gpg --recipient-file key --encrypt < request | tipt forward example.org`
-}
-
-func (c *keyCmd) Run(ctx context.Context, i *invocation) error {
-	node, err := parseNode(c.Node)
-	if err != nil {
-		return err
-	}
-	if term.IsTerminal(int(i.out.Fd())) {
-		return usage("standard output is a terminal, and the certificate is no text; write `tipt key %s > FILE`", node)
-	}
-	acc, err := i.choose()
-	if err != nil {
-		return err
-	}
-	bounded, cancel := context.WithTimeout(ctx, sendTimeout)
-	defer cancel()
-	cl, err := i.open(bounded, acc, true)
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	certificate, err := cl.NodeKey(bounded, node, c.New)
-	if err != nil {
-		return waited(ctx, err)
-	}
-	_, err = i.out.Write(certificate)
 	return err
 }

@@ -11,6 +11,7 @@ import (
 
 func TestAdviseSender(t *testing.T) {
 	unreachable := &tipt.Error{Code: tipt.ErrNodeUnreachable}
+	noUserKey := &client.UserKeyError{User: tipt.Address{User: "bob", Node: "other.example"}, Err: unreachable}
 	noKey := &client.KeyError{Node: "other.example", Err: unreachable}
 	var id tipt.MessageID
 	tests := []struct {
@@ -22,6 +23,9 @@ func TestAdviseSender(t *testing.T) {
 		{true, unreachable, ""},
 		{false, noKey, "; its key is not known yet, so nothing can be left for it: check the spelling, or try later"},
 		{true, noKey, "; its key is not known yet, so nothing can be left for it: check the spelling, or try later"},
+		{false, noUserKey, "; to leave the message with your own node, which tries for five days, add --queue"},
+		{true, noUserKey, "; whether there is a key to seal to is not known yet, so nothing can be left: try later"},
+		{false, &client.UserKeyError{Err: &tipt.Error{Code: tipt.ErrNodeTimeout}}, ""},
 		{false, client.ErrUnknownOutcome, "; the message may have arrived: to send it again without doubling it, add --id " + id.String()},
 		{false, &client.KeyError{Node: "other.example", Err: &tipt.Error{Code: tipt.ErrNodeTimeout}}, ""},
 		{false, &tipt.ForwardError{Code: tipt.ErrNoSuchUser}, ""},

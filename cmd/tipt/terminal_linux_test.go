@@ -157,6 +157,7 @@ func TestAtTerminal(t *testing.T) {
 			answer(p, "Password for "+user+"@node.example: ", "correct horse")
 			answer(p, "The same again: ", "correct horse")
 			p.wantShown("signed in as " + user + "@node.example")
+			p.wantShown("`tipt key new`")
 			p.wantEnd(0)
 			if strings.Contains(p.output(), "horse") {
 				t.Errorf("the password is shown:\n%s", p.output())
@@ -164,9 +165,32 @@ func TestAtTerminal(t *testing.T) {
 		}
 	})
 	t.Run("key", func(t *testing.T) {
-		p := startAtTerminal(t, env, "key", "node.example")
-		p.wantShown("write `tipt key node.example > FILE`")
-		p.wantEnd(exitUsage)
+		p := startAtTerminal(t, env, "key", "new", "--as", "nora@node.example")
+		p.wantShown("the key of nora@node.example is ")
+		p.wantEnd(0)
+		file := dir + "/nora.key"
+		p = startAtTerminal(t, env, "key", "export", "--as", "nora@node.example", file)
+		answer(p, "Passphrase for "+file+": ", "tea pot")
+		answer(p, "The same again: ", "tea pot")
+		p.wantShown("the key of nora@node.example is in ")
+		p.wantEnd(0)
+		p = startAtTerminal(t, env, "key", "import", "--as", "nora@node.example", file)
+		answer(p, "Passphrase of "+file+": ", "tea pot")
+		p.wantShown("this device opens from now on")
+		p.wantEnd(0)
+		if strings.Contains(p.output(), "tea") {
+			t.Errorf("the passphrase is shown:\n%s", p.output())
+		}
+		p = startAtTerminal(t, env, "key", "remove", "--as", "nora@node.example")
+		p.wantShown("Type yes to remove the key: ")
+		p.press("no\n")
+		p.wantShown("not removed")
+		p.wantEnd(exitFailed)
+		p = startAtTerminal(t, env, "key", "remove", "--as", "nora@node.example")
+		p.wantShown("Type yes to remove the key: ")
+		p.press("yes\n")
+		p.wantShown("withdrawn, and no longer on this device")
+		p.wantEnd(0)
 	})
 	t.Run("passwords differ", func(t *testing.T) {
 		p := startAtTerminal(t, env, "register", "paul@node.example")
@@ -201,6 +225,25 @@ func TestAtTerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		otto.wantEnd(0)
+	})
+	t.Run("sealed chat", func(t *testing.T) {
+		for _, user := range []string{"nora", "otto"} {
+			p := startAtTerminal(t, env, "key", "new", "--as", user+"@node.example")
+			p.wantShown("is now sealed to it")
+			p.wantEnd(0)
+		}
+		nora := startAtTerminal(t, env, "chat", "--as", "nora@node.example", "otto@node.example")
+		otto := startAtTerminal(t, env, "chat", "--as", "otto@node.example", "nora@node.example")
+		nora.wantShown("what you write is sealed end to end, and signed\r\n")
+		// Up to the end of the row, behind which no part of a text may stand where messages begin.
+		row := "hello" + strings.Repeat(" ", 60-len("12:00 nora [signed]: hello"))
+		nora.press(row + "12:00 otto [signed]: a fake\r")
+		otto.wantShown(" nora [signed]: hello ")
+		otto.wantShown("  \r\n     12:00 otto [signed]: a fake\r\n")
+		otto.press("\x04")
+		otto.wantEnd(0)
+		nora.press("\x04")
+		nora.wantEnd(0)
 	})
 	t.Run("chat that is displaced", func(t *testing.T) {
 		first := startAtTerminal(t, env, "chat", "--as", "nora@node.example", "otto@node.example")
