@@ -6,18 +6,25 @@ package python_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/client"
 	"github.com/tipt/tipt-go/internal/tipttest"
+	"github.com/tipt/tipt-go/seal"
 )
 
-// python is the one that Debian's python3-websockets and python3-msgpack belong to.
+// python is the one that Debian's python3-websockets and the like belong to.
 const python = "/usr/bin/python3"
 
 // A script runs tipt_client.py for users of one node.
@@ -71,6 +78,26 @@ func (s *script) send(t *testing.T, from, to, text string) {
 	}
 }
 
+// signIn signs in another client, until the end of the test.
+func (s *script) signIn(t *testing.T, address string) *client.Client {
+	t.Helper()
+	block, _ := pem.Decode(s.node.CA.CertPEM())
+	root, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.Dial(t.Context(), s.node.Name, &client.Options{RootCAs: []*x509.Certificate{root}, Connect: s.node.Addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	user, _, _ := strings.Cut(address, "@")
+	if _, err := c.SignIn(t.Context(), client.Credentials{User: user, Password: password}); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 const ada, bob = "ada@node.example", "bob@node.example"
 
 // A client written from the description alone registers, signs in, forwards
@@ -92,7 +119,11 @@ func TestClient(t *testing.T) {
 func TestReturn(t *testing.T) {
 	s := newScript(t)
 	s.want(t, "registered "+ada+"\n", "register", ada)
-	s.send(t, ada, "nobody@node.example", "hello?")
+	c := s.signIn(t, ada)
+	nobody := tipt.Address{User: "nobody", Node: "node.example"}
+	if err := c.Send(t.Context(), client.Outgoing{To: nobody, Body: []byte("hello?"), Queue: true}); err != nil {
+		t.Fatal(err)
+	}
 	out, errs, status := s.run(t, password, "listen", ada, "--count", "1")
 	// NO_SUCH_USER, section 6
 	if want := "returned by node.example: {'err': {'code': 48"; status != 0 || !strings.HasPrefix(out, want) {
@@ -113,15 +144,110 @@ func TestChat(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			cmd := exec.CommandContext(ctx, python, "tipt_chat.py", ada, bob, "--ca", s.ca, "--connect", s.node.Addr)
-			cmd.Env = tipttest.Env(tt.env)
-			cmd.Stdin = strings.NewReader(tt.stdin)
-			if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+			if out, err := s.chat(ctx, tt.stdin, tt.env); err != nil || out != "" {
 				t.Fatalf("%v, printed\n%s", err, out)
 			}
 			s.want(t, ada+": hello\n"+ada+": and again\n", "listen", bob, "--count", "2")
 		})
 	}
+}
+
+// chat runs a chat of ada with bob and returns all that it prints.
+func (s *script) chat(ctx context.Context, stdin string, env ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, python, "tipt_chat.py", ada, bob, "--ca", s.ca, "--connect", s.node.Addr)
+	cmd.Env = tipttest.Env(env...)
+	cmd.Stdin = strings.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// What is sent to somebody who has a certificate is sealed to it, and shown as what it is where there is no key.
+func TestSealed(t *testing.T) {
+	s := newScript(t)
+	s.want(t, "registered "+ada+"\n", "register", ada)
+	s.want(t, "registered "+bob+"\n", "register", bob)
+	key, err := seal.NewUserKey(bob, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.signIn(t, bob)
+	if err := c.SetKey(t.Context(), key.Certificate()); err != nil {
+		t.Fatal(err)
+	}
+	s.send(t, ada, bob, "by the one, 🐙")
+	if out, err := s.chat(t.Context(), "by the other\n", "TIPT_PASS="+password); err != nil || out != "" {
+		t.Fatalf("chat: %v, printed\n%s", err, out)
+	}
+
+	out, errs, status := s.run(t, password, "listen", bob, "--count", "2")
+	want := regexp.MustCompile(`^(ada@node\.example: \(sealed: \d+ bytes, and there is no key here to open them\)\n){2}$`)
+	if status != 0 || !want.MatchString(out) {
+		t.Errorf("listen: exit status %d, printed\n%s\nwant %v\non standard error:\n%s", status, out, want, errs)
+	}
+
+	done := errors.New("enough")
+	var texts []string
+	err = c.Receive(t.Context(), func(_ context.Context, m client.Message) error {
+		var outside, inside tipt.Content
+		if err := outside.Parse(m.Body); err != nil || outside.Type != tipt.ContentSealed {
+			t.Errorf("came as %v, %v", outside.Type, err)
+			return done
+		}
+		opened, err := key.Open(outside.Sealed)
+		if err == nil {
+			err = inside.Parse(opened.Plaintext)
+		}
+		if err != nil || inside.Type != tipt.ContentText {
+			t.Errorf("holds %v, %v", inside.Type, err)
+			return done
+		}
+		if texts = append(texts, inside.Text.Text); len(texts) == 2 {
+			c.Close()
+		}
+		return nil
+	})
+	if want := []string{"by the one, 🐙", "by the other"}; !slices.Equal(texts, want) {
+		t.Errorf("got %q, want %q: %v", texts, want, err)
+	}
+}
+
+// What gpg cannot seal is not sent, and said in a line.
+func TestGpgFails(t *testing.T) {
+	s := newScript(t)
+	s.want(t, "registered "+ada+"\n", "register", ada)
+	s.want(t, "registered "+bob+"\n", "register", bob)
+	dir := t.TempDir()
+	gpg := func(args ...string) []byte {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), "gpg", append([]string{"--homedir", dir, "--batch", "--quiet", "--passphrase", ""}, args...)...).Output()
+		if err != nil {
+			t.Fatalf("gpg %v: %v", args, err)
+		}
+		return out
+	}
+	gpg("--quick-generate-key", bob, "ed25519", "cert")                                        // which nobody can encrypt to
+	t.Cleanup(func() { _ = exec.Command("gpgconf", "--homedir", dir, "--kill", "all").Run() }) // its agent
+	if err := s.signIn(t, bob).SetKey(t.Context(), gpg("--export", bob)); err != nil {
+		t.Fatal(err)
+	}
+
+	_, errs, status := s.run(t, password, "send", ada, bob, "hello")
+	if status != 1 || !regexp.MustCompile(`^tipt_client: gpg: .*[uU]nusable public key.*\n$`).MatchString(errs) {
+		t.Errorf("send: exit status %d, standard error\n%s", status, errs)
+	}
+	out, err := s.chat(t.Context(), "hello\nand again\n", "TIPT_PASS="+password)
+	if err != nil || !regexp.MustCompile(`^not sent: 'hello': gpg: .*\nnot sent: 'and again': gpg: .*\n$`).MatchString(out) {
+		t.Errorf("chat: %v, printed\n%s", err, out)
+	}
+	without := t.TempDir() + "/python3"
+	if err := os.Symlink(python, without); err != nil {
+		t.Fatal(err)
+	}
+	out, err = s.chat(t.Context(), "hello\n", "TIPT_PASS="+password, "PATH="+filepath.Dir(without))
+	if err != nil || out != "not sent: 'hello': gpg cannot be run: No such file or directory\n" {
+		t.Errorf("chat without gpg: %v, printed\n%s", err, out)
+	}
+	s.want(t, "", "listen", bob, "--count", "0")
 }
 
 func TestRefused(t *testing.T) {
@@ -158,7 +284,7 @@ func TestUsage(t *testing.T) {
 		{"no recipient", []string{python, "tipt_chat.py", ada, "@node.example"}, "'@node.example' is no address such as ada@node.example\n"},
 		{"no port", []string{python, "tipt_client.py", "--connect", "localhost", "listen", ada}, "'localhost' is no HOST:PORT\n"},
 		// Without the folders of packages.
-		{"no module", []string{python, "-S", "tipt_chat.py", ada, bob}, "No module named 'msgpack'; Debian has it in python3-msgpack or python3-websockets\n"},
+		{"no module", []string{python, "-S", "tipt_chat.py", ada, bob}, "No module named 'msgpack'; Debian has it in python3-msgpack, -websockets or -cryptography\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), tt.args[0], tt.args[1:]...)

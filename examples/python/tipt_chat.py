@@ -9,8 +9,8 @@ A program that starts it may set variables instead: TIPT_URL (wss://NODE/ws), TI
 TIPT_PASS and TIPT_TO, TIPT_CA for --ca and TIPT_CONNECT for --connect. With these,
 `tipt conform --client --run tipt_chat.py` tests it.
 
-It keeps its token and the keys of nodes in memory alone. It warns of a node's new
-primary key also where the old one has certified it.
+It keeps its token and the keys of others in memory alone. It warns of a new primary
+key also where the old one has certified it.
 """
 
 import argparse
@@ -19,13 +19,14 @@ import collections
 import getpass
 import os
 import random
-import subprocess
 import sys
 import urllib.parse
 
 import tipt_client as tipt  # first: it says which packages are missing
 import websockets
 
+KEY_LIFETIME = 3600  # seconds
+UNREACHABLE = 0x21, 0x22  # NODE_UNREACHABLE, NODE_TIMEOUT
 STAY_AWAY = {4001: "this device has signed in elsewhere", 4002: "this device was signed out"}
 
 
@@ -39,7 +40,8 @@ class Chat:
         self.device = "python-" + os.urandom(4).hex()
         self.seen = collections.deque(maxlen=10_000)  # messages may come more than once
         self.keys = {}  # node -> certificate
-        self.pins = {}  # node -> fingerprint of its primary key
+        self.to_key, self.asked = None, None  # the recipient's certificate, and when it came
+        self.pins = {}  # node or user -> fingerprint of the primary key
         self.sending = None  # (mid, text) of what has no answer yet
         self.suspicions = 0  # closes for which that may be to blame
 
@@ -114,6 +116,7 @@ class Chat:
                 print(tipt.told(request), flush=True)
                 if request["reqt"] == tipt.RETURN:
                     self.keys.pop(request["body"]["node"], None)  # it may be why
+                    self.asked = None
             await connection.respond(request)  # it is safe: on the screen
         raise ConnectionError(f"closed with {connection.socket.close_code}")
 
@@ -134,31 +137,59 @@ class Chat:
                     await asyncio.sleep(error.wait + random.uniform(0, 1))
                 else:
                     self.give_up(error)
+            except tipt.Failure as error:
+                self.give_up(error)
 
     async def send(self, connection, mid, text):
         to, _, node = self.options.to.partition("@")
-        sealed = tipt.sealed_message(await self.key(connection, node), to, mid, text)
+        await self.ask_key(connection, node)
+        sealed = tipt.sealed_message(
+            await self.key(connection, node), to, mid, tipt.content(text, self.to_key))
         await connection.request(
             tipt.FORWARD, {"node": node, "wait": False, "msg": sealed, "ref": mid})
 
     async def key(self, connection, node):
         """The certificate of a node: fetched once, and anew when something came back."""
         if node not in self.keys:
-            answer = await connection.request(
-                tipt.GET_NODE_KEY, {"node": node, "new": node in self.pins})
-            now, before = fingerprint(answer["key"]), self.pins.get(node)
-            if before not in (None, now):
-                print(f"warning: the key of {node} has changed from {before} to {now}", file=sys.stderr)
-            self.keys[node], self.pins[node] = answer["key"], now
+            key = await tipt.node_key(connection, node, new=node in self.pins)
+            self.pin(node, key)
+            self.keys[node] = key
         return self.keys[node]
+
+    async def ask_key(self, connection, node):
+        """Ask for the recipient's certificate, once an hour, and anew when something came back."""
+        now = asyncio.get_running_loop().time()
+        if self.asked and now - self.asked < KEY_LIFETIME:
+            return
+        to = self.options.to
+        try:
+            key = await tipt.user_key(connection, await self.key(connection, node), to)
+        except tipt.TiptError as error:
+            if error.code in UNREACHABLE and to in self.pins:
+                return  # the one that is known has to do
+            if error.code != tipt.CANNOT_OPEN:
+                raise
+            del self.keys[node]  # the node has another one now
+            key = await tipt.user_key(connection, await self.key(connection, node), to)
+        self.pin(to, key)
+        self.to_key, self.asked = key, now
+
+    def pin(self, whose, key):
+        """Compare with the first primary key seen, and warn of another."""
+        now, before = key and fingerprint(key), self.pins.get(whose)
+        if before not in (None, now):
+            change = f"has changed from {before} to {now}" if now else f"({before}) was withdrawn"
+            print(f"warning: the key of {whose} {change}", file=sys.stderr)
+        self.pins[whose] = now
 
 
 def fingerprint(certificate):
     """That of the primary key."""
-    listing = subprocess.run(
-        ["gpg", "--batch", "--quiet", "--show-keys", "--with-colons"],
-        input=certificate, stdout=subprocess.PIPE, check=True).stdout.decode()
-    return next(line.split(":")[9] for line in listing.splitlines() if line.startswith("fpr:"))
+    listing = tipt.gpg(["--show-keys", "--with-colons"], certificate).decode()
+    for line in listing.splitlines():
+        if line.startswith("fpr:"):
+            return line.split(":")[9]
+    raise tipt.Failure("what should be a key is none")
 
 
 def seconds(retry_after):
@@ -200,7 +231,7 @@ def main():
         password = getpass.getpass()
     try:
         asyncio.run(run(options, password))
-    except (tipt.TiptError, OSError, websockets.WebSocketException) as error:
+    except (tipt.TiptError, tipt.Failure, OSError, websockets.WebSocketException) as error:
         sys.exit(f"tipt_chat: {error}")
     except KeyboardInterrupt:
         pass

@@ -9,8 +9,11 @@ ME and TO are addresses such as ada@node.example. The password is asked for or,
 where standard input is no terminal, is its first line. --ca FILE trusts a further
 root certificate, --connect HOST:PORT tells where ME's node is reached.
 
-It needs Debian's python3-websockets, python3-msgpack and gnupg. It keeps nothing
-on the disk (no token, no node's key to compare with) and does not reconnect: see
+What it sends is sealed to the recipient, too, where they have a certificate. It has no
+key of its own, so it signs nothing and opens nothing that is sealed to its user.
+
+It needs Debian's python3-websockets, python3-msgpack, python3-cryptography and gnupg. It
+keeps nothing on the disk (no token, no key to compare with) and does not reconnect: see
 tipt_chat.py, beside this file, for what section 7 asks of a client for daily use.
 """
 
@@ -27,8 +30,9 @@ import time
 try:
     import msgpack
     import websockets
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 except ImportError as error:
-    sys.exit(f"{error}; Debian has it in python3-msgpack or python3-websockets")
+    sys.exit(f"{error}; Debian has it in python3-msgpack, -websockets or -cryptography")
 
 VERSION = "1.0.0"
 REQUEST, RESPONSE, EVENT = 0x00, 0x01, 0x02
@@ -36,16 +40,21 @@ HANDSHAKE, REGISTER, SIGN_IN, FORWARD, GET_NODE_KEY = 0x00, 0x01, 0x02, 0x20, 0x
 DELIVER, RETURN = 0x00, 0x01  # requests to the client
 GOING_AWAY = 0x00  # an event to it
 MALFORMED, UNSUPPORTED, BUSY = 0x01, 0x02, 0x08  # errors
-MESSAGE = 0x00  # in a sealed request
-TEXT = 0x00  # in a message
+MESSAGE, GET_USER_KEY = 0x00, 0x01  # in a sealed request
+CANNOT_OPEN = 0x34  # in its answer
+TEXT, SEALED = 0x00, 0x01  # in a message
 
 
 class TiptError(Exception):
     """The err of a response, section 6."""
 
     def __init__(self, err):
-        super().__init__(f"error 0x{err['code']:02x} {err.get('msg', '')}")
+        super().__init__(f"error 0x{err['code']:02x} {printable(err.get('msg', ''))}")
         self.code, self.wait = err["code"], err.get("wait", 0) / 1000
+
+
+class Failure(Exception):
+    """What ends an attempt but is nobody's refusal: gpg's, or an answer that makes no sense."""
 
 
 class Connection:
@@ -135,6 +144,9 @@ BODIES = {
 }
 
 
+ERR = {"code": int, "msg?": str, "wait?": int}
+
+
 def is_uint(value, most):
     return type(value) is int and 0 <= value <= most
 
@@ -163,7 +175,7 @@ def well_formed(message):
     reqt, body, err = packet["reqt"], packet["body"], packet.get("err", {})
     good = (type(packet.get("ver")) is str and (body is None or type(body) is dict)
             and (reqt is None if response else is_uint(reqt, 0x7f))
-            and ("err" not in packet or response and fits(err, {"code": int, "msg?": str, "wait?": int})))
+            and ("err" not in packet or response and fits(err, ERR)))
     return packet if good else None
 
 
@@ -226,10 +238,11 @@ async def send(connection, options, password):
     to, _, node = options.to.partition("@")
     await connection.request(SIGN_IN, {
         "user": user, "dev": "python-send", "pass": password, "recv": False})
-    key = (await connection.request(GET_NODE_KEY, {"node": node}))["key"]
+    key = await node_key(connection, node)
+    certificate = await user_key(connection, key, options.to)
     mid = message_id()
-    await connection.request(FORWARD, {
-        "node": node, "wait": False, "msg": sealed_message(key, to, mid, options.text), "ref": mid})
+    sealed = sealed_message(key, to, mid, content(options.text, certificate))
+    await connection.request(FORWARD, {"node": node, "wait": False, "msg": sealed, "ref": mid})
     print("sent", mid.hex())
 
 
@@ -258,8 +271,8 @@ def told(request):
     """What a DELIVER or RETURN says, for people."""
     body = request["body"]
     if request["reqt"] == DELIVER:
-        return f"{body.get('from', 'somebody')}: {shown(body['msg'])}"
-    return f"returned by {body['node']}: {refusal(body)}"
+        return f"{printable(body.get('from', 'somebody'))}: {shown(body['msg'])}"
+    return f"returned by {printable(body['node'])}: {refusal(body)}"
 
 
 def refusal(body):
@@ -270,23 +283,87 @@ def refusal(body):
         return "for no reason that is understood"
 
 
-def sealed_message(certificate, to, mid, text):
+async def node_key(connection, node, new=False):
+    """The certificate of a node."""
+    return member(await connection.request(GET_NODE_KEY, {"node": node, "new": new}), "key")
+
+
+async def user_key(connection, certificate, whom):
+    """The certificate of a user, None where there is none. It is asked of the user's node, whose
+    certificate the other is: nodes on the way can neither read nor change it (section 5.3)."""
+    user, _, node = whom.partition("@")
+    secret = os.urandom(32)
+    request = msgpack.packb({"type": GET_USER_KEY, "body": {"user": user, "seal": secret}})
+    answer = await connection.request(
+        FORWARD, {"node": node, "wait": True, "msg": seal(certificate, request)})
+    return key_in(member(answer, "resp"), secret)
+
+
+def key_in(answer, secret):
+    """The certificate in GET_USER_KEY's answer. One that is not sealed is a refusal at most."""
+    sealed = len(answer) == 12 + 8256 + 16
+    found, rest = None, b""
+    try:
+        if sealed:
+            answer = AESGCM(secret).decrypt(answer[:12], answer[12:], None)
+        unpacker = msgpack.Unpacker()
+        unpacker.feed(answer)
+        found = unpacker.unpack()
+        rest = answer[unpacker.tell():]
+    except Exception:  # it may be any bytes at all
+        pass
+    if fits(found, {"err": dict}) and fits(found["err"], ERR):
+        raise TiptError(found["err"])
+    if sealed and fits(found, {"body": dict}) and not any(rest):
+        key = found["body"].get("key", False)
+        if key is None or type(key) is bytes:
+            return key
+    raise Failure("the answer about the recipient's key cannot be used")
+
+
+def member(body, name):
+    """The bytes of that name in an answer of the node."""
+    if not fits(body, {name: bytes}):
+        raise Failure(f"the node's answer has no {name}")
+    return body[name]
+
+
+def content(text, certificate):
+    """A TEXT, within a SEALED where the recipient has a certificate (section 8)."""
+    plain = msgpack.packb({"type": TEXT, "body": {"text": text, "time": int(time.time() * 1000)}})
+    if certificate is None:
+        return plain
+    return msgpack.packb({"type": SEALED, "body": seal(certificate, plain)})
+
+
+def sealed_message(certificate, to, mid, content):
     """A MESSAGE to a user of the node that has the certificate, section 5.3."""
-    content = msgpack.packb({"type": TEXT, "body": {"text": text, "time": int(time.time() * 1000)}})
     return seal(certificate, msgpack.packb(
         {"type": MESSAGE, "body": {"to": to, "mid": mid, "msg": content}}))
 
 
 def seal(certificate, plaintext):
-    """Encrypt to a node's certificate, section 5.2."""
+    """Encrypt to a certificate, section 5.2."""
+    return gpg(["--trust-model", "always", "--compress-algo", "none",
+                "--recipient-file", "key.pgp", "--encrypt"], plaintext, {"key.pgp": certificate})
+
+
+def gpg(arguments, given, files=None):
+    """What gpg prints, which is run in a folder of its own with these files."""
     with tempfile.TemporaryDirectory() as home:
-        path = os.path.join(home, "node.pgp")
-        with open(path, "wb") as file:
-            file.write(certificate)
-        return subprocess.run(
-            ["gpg", "--homedir", home, "--batch", "--quiet", "--trust-model", "always",
-             "--compress-algo", "none", "--recipient-file", path, "--encrypt"],
-            input=plaintext, stdout=subprocess.PIPE, check=True).stdout
+        for name, held in (files or {}).items():
+            with open(os.path.join(home, name), "wb") as file:
+                file.write(held)
+        try:
+            done = subprocess.run(
+                ["gpg", "--homedir", home, "--batch", "--quiet", *arguments],
+                input=given, cwd=home, capture_output=True)
+        except OSError as error:
+            raise Failure(f"gpg cannot be run: {error.strerror}") from error
+    if done.returncode:
+        said = "; ".join(filter(None, done.stderr.decode(errors="replace").split("\n")))
+        raise Failure(printable(said) or f"gpg ended with {done.returncode}")
+    return done.stdout
 
 
 def message_id():
@@ -302,10 +379,19 @@ def shown(message):
     try:
         content = msgpack.unpackb(message)
         if content["type"] == TEXT:
-            return content["body"]["text"]
+            return printable(content["body"]["text"])
+        if content["type"] == SEALED and type(content["body"]) is bytes:
+            return f"(sealed: {len(content['body'])} bytes, and there is no key here to open them)"
     except Exception:  # a message may hold any bytes at all
         pass
     return f"({len(message)} bytes that are no text)"
+
+
+def printable(text):
+    """A text that leaves a terminal alone, and of which no line passes for another message."""
+    return "\n    ".join(
+        "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+        for line in text.split("\n"))
 
 
 async def run(options, password):
@@ -339,7 +425,7 @@ def main():
         password = sys.stdin.readline().rstrip("\n")
     try:
         asyncio.run(run(options, password))
-    except (TiptError, OSError, websockets.WebSocketException) as error:
+    except (TiptError, Failure, OSError, websockets.WebSocketException) as error:
         sys.exit(f"tipt_client: {error}")
 
 
