@@ -27,11 +27,16 @@ func (l noListener) Addr() net.Addr            { return &net.TCPAddr{} }
 
 // inBubble runs a test with a node whose time is synctest's.
 func inBubble(t *testing.T, f func(t *testing.T, n *Node)) {
-	inBubbleOver(t, func(s store.Store) store.Store { return s }, f)
+	inBubbleWith(t, func(*Config) {}, f)
 }
 
 // inBubbleOver is inBubble over another store, which over makes.
 func inBubbleOver(t *testing.T, over func(store.Store) store.Store, f func(t *testing.T, n *Node)) {
+	inBubbleWith(t, func(c *Config) { c.Store = over(c.Store) }, f)
+}
+
+// inBubbleWith is inBubble with another configuration.
+func inBubbleWith(t *testing.T, configure func(*Config), f func(t *testing.T, n *Node)) {
 	dir := filepath.Join(t.TempDir(), "data")
 	synctest.Test(t, func(t *testing.T) {
 		st, err := sqlite.Open(dir, sqlite.Options{})
@@ -42,10 +47,12 @@ func inBubbleOver(t *testing.T, over func(store.Store) store.Store, f func(t *te
 		if err != nil {
 			t.Fatal(err)
 		}
-		n := New(Config{
-			Name: "node.example", Store: over(st), Key: key,
+		config := Config{
+			Name: "node.example", Store: st, Key: key,
 			Hash: account.HashCost{Memory: 64, Time: 1, Threads: 1},
-		})
+		}
+		configure(&config)
+		n := New(config)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- n.Run(ctx, noListener{make(chan struct{})}) }()
