@@ -38,6 +38,8 @@ type Options struct {
 	Registration tipt.Registration
 	// Hash is the cost of hashing a password. Hashes made at another cost go on serving.
 	Hash HashCost
+	// Evaluator computes the hashes. If nil, this process does.
+	Evaluator Evaluator
 	// MaxDevices is how many devices a user may have. If zero, [tipt.MaxDevices].
 	MaxDevices int
 	// NoLimits switches the waits after wrong passwords off, for tests and
@@ -72,6 +74,9 @@ type Accounts struct {
 // New returns the accounts in s, which writes through c.
 func New(s store.Store, c *store.Committer, o Options) *Accounts {
 	cost := o.Hash.orDefault()
+	if o.Evaluator == nil {
+		o.Evaluator = inProcess{}
+	}
 	if o.MaxDevices == 0 {
 		o.MaxDevices = tipt.MaxDevices
 	}
@@ -85,7 +90,7 @@ func New(s store.Store, c *store.Committer, o Options) *Accounts {
 		registration: o.Registration,
 		maxDevices:   o.MaxDevices,
 		log:          o.Logger,
-		hasher:       newHasher(cost),
+		hasher:       newHasher(o.Evaluator, cost),
 		noPassword:   unmatchable(cost).String(),
 		noToken:      randomBytes(sha256.Size),
 	}

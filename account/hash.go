@@ -33,6 +33,27 @@ func (c HashCost) orDefault() HashCost {
 	}
 }
 
+// An Evaluator evaluates argon2id: where, and how it shares the processors with everything else, is
+// its own matter. Accounts ask for so many at once as [HashesAtOnce] says, and wait for each
+// whatever becomes of the client, or hanging up would be a way to guess without being counted.
+type Evaluator interface {
+	// Argon2id returns what the function [Argon2id] does. It keeps neither password nor salt.
+	Argon2id(password, salt []byte, cost HashCost, size int) []byte
+}
+
+// Argon2id evaluates argon2id here and now: size bytes for a password and a salt. No field
+// of cost is zero.
+func Argon2id(password, salt []byte, cost HashCost, size int) []byte {
+	return argon2.IDKey(password, salt, cost.Time, cost.Memory, cost.Threads, uint32(size))
+}
+
+// inProcess is the Evaluator of those who have no other.
+type inProcess struct{}
+
+func (inProcess) Argon2id(password, salt []byte, cost HashCost, size int) []byte {
+	return Argon2id(password, salt, cost, size)
+}
+
 const (
 	saltSize = 16
 	hashSize = 32
@@ -56,18 +77,21 @@ var errHashForm = errors.New("the stored hash is not of the form $argon2id$v=19$
 
 // A hasher computes and verifies hashes: several at once, but on half of the processors at most.
 // The others are for what takes no password; else everybody would wait for those who guess,
-// as Go takes a processor from a hash only after 10 ms. (To lower the priority of a
-// thread does not help: argon2 hashes in goroutines of its own.)
+// as Go takes a processor from a hash only after 10 ms.
 type hasher struct {
+	evaluator Evaluator
 	cost      HashCost
 	slots     chan struct{} // holds a value for each caller between acquire and release
 	waiting   atomic.Int64
 	evaluated atomic.Int64
 }
 
-func newHasher(cost HashCost) *hasher {
-	return &hasher{cost: cost, slots: make(chan struct{}, hashesAtOnce(runtime.GOMAXPROCS(0)))}
+func newHasher(e Evaluator, cost HashCost) *hasher {
+	return &hasher{evaluator: e, cost: cost, slots: make(chan struct{}, HashesAtOnce())}
 }
+
+// HashesAtOnce is how many hashes Accounts have computed at once: on half of the processors, 8 at most.
+func HashesAtOnce() int { return hashesAtOnce(runtime.GOMAXPROCS(0)) }
 
 // hashesAtOnce is how many hashes are computed at once on so many processors.
 func hashesAtOnce(processors int) int { return min(max(1, processors/2), maxHashing) }
@@ -128,7 +152,9 @@ func (h *hasher) matches(p passwordHash, pass string) bool {
 
 func (h *hasher) evaluate(p passwordHash, pass string, size int) []byte {
 	h.evaluated.Add(1)
-	return argon2.IDKey([]byte(pass), p.salt, p.cost.Time, p.cost.Memory, p.cost.Threads, uint32(size))
+	password := []byte(pass)
+	defer clear(password)
+	return h.evaluator.Argon2id(password, p.salt, p.cost, size)
 }
 
 // A passwordHash is the argon2id hash of a password.

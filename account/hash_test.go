@@ -19,7 +19,7 @@ func TestHashReference(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := newHasher(HashCost{}.orDefault())
+	h := newHasher(inProcess{}, HashCost{}.orDefault())
 	if !h.matches(p, "password") {
 		t.Error("the right password does not match")
 	}
@@ -75,7 +75,7 @@ func TestParseHash(t *testing.T) {
 
 func TestHasherIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHasher(HashCost{}.orDefault())
+		h := newHasher(inProcess{}, HashCost{}.orDefault())
 		workers := cap(h.slots)
 		var releases []func()
 		for range workers {

@@ -62,6 +62,8 @@ type Config struct {
 	OwnProcess bool
 	// Hash is the cost of a password's hash. If zero, that of package account.
 	Hash account.HashCost
+	// Evaluator computes passwords' hashes. If nil, this process does.
+	Evaluator account.Evaluator
 	// Limits bound what users and other nodes can have this node do. The zero value is
 	// no bounds; see [DefaultLimits].
 	Limits Limits
@@ -166,6 +168,7 @@ func New(c Config) *Node {
 		Node:         c.Name,
 		Registration: c.Registration,
 		Hash:         c.Hash,
+		Evaluator:    c.Evaluator,
 		NoLimits:     c.NoLimits,
 		Logger:       c.Logger,
 	})
