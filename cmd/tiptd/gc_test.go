@@ -9,7 +9,7 @@ import (
 	"github.com/tipt/tipt-go/internal/tipttest"
 )
 
-// TestGC: the memory that a password's hash took, and other garbage, is given back.
+// TestGC: garbage is given back.
 func TestGC(t *testing.T) {
 	d := tipttest.NewDaemon(t, tiptd, "--registration", "open")
 	p := d.Start(t)

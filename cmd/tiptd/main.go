@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -35,6 +36,7 @@ type cli struct {
 	Queue       queueCmd       `cmd:"" help:"Show what waits for other nodes, and decide about it."`
 	User        userCmd        `cmd:"" help:"List users, lock them out or let them in again."`
 	GC          gcCmd          `cmd:"" name:"gc" help:"Have the node give back the memory it does not need, and print how much it holds."`
+	Hash        hashCmd        `cmd:"" hidden:"" help:"Hash passwords for the node that has started this."`
 	Version     versionCmd     `cmd:"" help:"Print the versions of this program and of its protocol."`
 
 	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"The same as the command version."`
@@ -102,9 +104,10 @@ func usage(err *kong.ParseError) string {
 	}
 	// One letter is near to every other: that guess is no help.
 	what := strings.TrimSuffix(err.Error(), `, did you mean "-h"?`)
-	if n := len(command.Children); n > 0 && strings.HasPrefix(what, "expected ") {
+	children := slices.DeleteFunc(slices.Clone(command.Children), func(child *kong.Node) bool { return child.Hidden })
+	if n := len(children); n > 0 && strings.HasPrefix(what, "expected ") {
 		what = "say what: "
-		for i, child := range command.Children {
+		for i, child := range children {
 			switch i {
 			case 0:
 			case n - 1:

@@ -95,6 +95,8 @@ func (p *playground) run(ctx context.Context, s streams, log *slog.Logger, hop f
 	for _, n := range p.nodes {
 		resolve[n.name] = n.addr()
 	}
+	evaluator := startHashing(log, s)
+	defer evaluator.Close()
 	ended := make(chan error, len(p.nodes))
 	begun := make(chan struct{})
 	for i, n := range p.nodes {
@@ -108,6 +110,7 @@ func (p *playground) run(ctx context.Context, s streams, log *slog.Logger, hop f
 			data:         n.data,
 			tls:          config,
 			registration: tipt.RegistrationOpen,
+			evaluator:    evaluator,
 			peers:        peers{roots: p.ca.Pool(), resolve: resolve},
 			log:          log,
 			ready: func(st store.Store) error {

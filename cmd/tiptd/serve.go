@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/account"
 	"github.com/tipt/tipt-go/mailbox"
 	"github.com/tipt/tipt-go/node"
 	"github.com/tipt/tipt-go/store"
@@ -75,6 +76,8 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	evaluator := startHashing(log, s)
+	defer evaluator.Close()
 	return serve(ctx, s, service{
 		name:         name,
 		listener:     listener,
@@ -86,6 +89,7 @@ func (c *serveCmd) Run(ctx context.Context, s streams) error {
 		limits:       limits,
 		mailboxes:    mailboxes,
 		noWaits:      c.Limits.Limits == "off",
+		evaluator:    evaluator,
 		log:          log,
 	})
 }
@@ -134,6 +138,7 @@ type service struct {
 	limits       node.Limits
 	mailboxes    mailbox.Options
 	noWaits      bool // after failed sign-ins
+	evaluator    account.Evaluator
 	log          *slog.Logger
 	peerTap      func(*http.Request, int) // see node.Config
 	ready        func(store.Store) error  // nil, or called once it can be reached
@@ -180,6 +185,7 @@ func serve(ctx context.Context, s streams, v service) (err error) {
 		Limits:         v.limits,
 		Mailbox:        v.mailboxes,
 		NoLimits:       v.noWaits,
+		Evaluator:      v.evaluator,
 		Logger:         v.log,
 		PeerTap:        v.peerTap,
 	})
