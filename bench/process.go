@@ -2,9 +2,11 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -13,19 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpu returns the processor time that processes have used.
+// cpu returns the processor time that processes have used, and those that they have started.
 func cpu(pids []int) (time.Duration, error) {
-	var sum time.Duration
-	for _, pid := range pids {
-		// What clock_getcpuclockid(3) makes of a process. /proc/PID/stat counts in steps of 10 ms.
-		const ofScheduler = 2
-		var t unix.Timespec
-		if err := unix.ClockGettime(int32(^pid<<3|ofScheduler), &t); err != nil {
-			return 0, fmt.Errorf("read the time of process %d: %w", pid, err)
-		}
-		sum += time.Duration(t.Nano())
+	n, err := total(pids, cpuOf)
+	return time.Duration(n), err
+}
+
+func cpuOf(pid int) (nanoseconds int64, err error) {
+	// What clock_getcpuclockid(3) makes of a process. /proc/PID/stat counts in steps of 10 ms.
+	const ofScheduler = 2
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|ofScheduler), &t); err != nil {
+		return 0, fmt.Errorf("read the time of process %d: %w", pid, err)
 	}
-	return sum, nil
+	return t.Nano(), nil
 }
 
 // ownCPU returns the processor time that this process has used.
@@ -37,21 +40,71 @@ func ownCPU() (time.Duration, error) {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }
 
-// resident returns the bytes of memory that processes have.
+// resident returns the bytes of memory that processes have, and those that they have started. What
+// they share, such as the program itself, counts for each.
 func resident(pids []int) (int64, error) {
-	var sum int64
+	return total(pids, residentOf)
+}
+
+func residentOf(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, fmt.Errorf("read the memory of process %d: %w", pid, err)
+	}
+	pages, err := strconv.ParseInt(strings.Fields(string(b))[1], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read the memory of process %d: %w", pid, err)
+	}
+	return pages * int64(os.Getpagesize()), nil
+}
+
+// total adds up a figure of processes and of those that they have started: a node hashes passwords
+// in another one.
+func total(pids []int, figure func(pid int) (int64, error)) (sum int64, err error) {
 	for _, pid := range pids {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+		n, err := figure(pid)
 		if err != nil {
-			return 0, fmt.Errorf("read the memory of process %d: %w", pid, err)
+			return 0, err
 		}
-		pages, err := strconv.ParseInt(strings.Fields(string(b))[1], 10, 64)
+		sum += n
+		started, err := children(pid)
 		if err != nil {
-			return 0, fmt.Errorf("read the memory of process %d: %w", pid, err)
+			return 0, err
 		}
-		sum += pages * int64(os.Getpagesize())
+		for _, child := range started {
+			n, err := figure(child)
+			if err != nil && syscall.Kill(child, 0) == nil { // else it has ended
+				return 0, err
+			}
+			sum += n
+		}
 	}
 	return sum, nil
+}
+
+// children returns the processes that one has started and that have not ended.
+func children(pid int) (pids []int, err error) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // of each thread
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue // the thread has ended, and others have its children
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list what process %d has started: %w", pid, err)
+		}
+		for _, field := range strings.Fields(string(b)) {
+			child, err := strconv.Atoi(field)
+			if err != nil {
+				return nil, fmt.Errorf("list what process %d has started: %w", pid, err)
+			}
+			pids = append(pids, child)
+		}
+	}
+	return pids, nil
 }
 
 // collect has the node give back what it does not use, where there is a command that does so.

@@ -41,7 +41,7 @@ order is told and makes the command fail.
 
 Example:
   tiptd serve --node node.example --limits off --registration open …
-  tipt bench pairs wss://node.example --pid $(pidof tiptd) --pairs 100 --outstanding 8
+  tipt bench pairs wss://node.example --pid $(pgrep -x tiptd) --pairs 100 --outstanding 8
 
 docs/performance.md says how to measure so that figures can be compared.`
 }
