@@ -279,7 +279,7 @@ func clientSigned(st *stage) {
 	l := st.letter("signed words")
 	if l.ended == nil {
 		st.apart["T-8.7"] = "needs a client that seals"
-	} else if err := l.ended.signedBy(own); err != nil {
+	} else if err := l.ended.signedBy(own, time.Now()); err != nil {
 		st.wrong(g.conn, fmt.Sprintf("a SEALED signed by the certificate of %s for that of %s", me.address, to.address), err.Error())
 	}
 

@@ -226,9 +226,9 @@ func (e *endToEnd) text() string {
 	return e.content.get("body").get("text").str()
 }
 
-// signedBy says why a message is not signed as section 8 wants it: by the owner of a certificate, for the
-// one whose key opened it.
-func (e *endToEnd) signedBy(certificate *openpgp.Entity) error {
+// signedBy says why a message is not signed at a time as section 8 wants it: by the owner of a certificate, for
+// the one whose key opened it.
+func (e *endToEnd) signedBy(certificate *openpgp.Entity, now time.Time) error {
 	if len(e.signatures) == 0 {
 		return errors.New("it has no signature")
 	}
@@ -237,8 +237,11 @@ func (e *endToEnd) signedBy(certificate *openpgp.Entity) error {
 		if s.IssuerKeyId == nil {
 			continue
 		}
-		key, has := certificate.SigningKeyById(time.Now(), *s.IssuerKeyId, nil)
-		if !has {
+		key, has := certificate.SigningKeyById(s.CreationTime, *s.IssuerKeyId, nil)
+		if !has { // a newer certificate may have other dates
+			key, has = certificate.SigningKeyById(now, *s.IssuerKeyId, nil)
+		}
+		if !has || key.PublicKey.KeyId != *s.IssuerKeyId {
 			continue
 		}
 		h, err := s.PrepareVerify()

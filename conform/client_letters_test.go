@@ -173,7 +173,7 @@ func (p *penman) read(ctx context.Context, c *client.Client, m client.Message) [
 		return nil
 	}
 	certificate, err := p.certificate(ctx, c, from)
-	holds := func(m *endToEnd, from, _ *openpgp.Entity) bool { return m.signedBy(from) == nil }
+	holds := func(m *endToEnd, from, _ *openpgp.Entity) bool { return m.signedBy(from, time.Now()) == nil }
 	if p.holds != nil {
 		holds = p.holds
 	}

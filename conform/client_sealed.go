@@ -91,6 +91,8 @@ func (k *openingKey) open(msg []byte) (*opened, error) {
 	return o, nil
 }
 
+var errNotForKey = errors.New("no session key is encrypted to the recipient's subkey")
+
 // unseal decrypts a message, and returns the packets that were encrypted.
 func (k *openingKey) unseal(msg []byte) (o *opened, inside []byte, err error) {
 	o = new(opened)
@@ -106,9 +108,9 @@ func (k *openingKey) unseal(msg []byte) (o *opened, inside []byte, err error) {
 			return nil, nil, fmt.Errorf("read the OpenPGP message: %w", err)
 		}
 		switch {
+		case p.Tag == tagMarker, p.Tag == tagPadding:
 		case inside != nil:
 			o.against = append(o.against, fmt.Sprintf("a packet with tag %d behind the encrypted data", p.Tag))
-		case p.Tag == tagMarker, p.Tag == tagPadding:
 		case p.Tag == tagSessionKey && len(p.Contents) > 0:
 			o.keys++
 			keyVersion = p.Contents[0]
@@ -120,7 +122,7 @@ func (k *openingKey) unseal(msg []byte) (o *opened, inside []byte, err error) {
 			}
 		case p.Tag == tagSealed && len(p.Contents) > 4:
 			if session == nil {
-				return nil, nil, errors.New("no session key is encrypted to the recipient's subkey")
+				return nil, nil, errNotForKey
 			}
 			o.seipd, o.subkey = int(p.Contents[0]), session.KeyId
 			if o.seipd == 2 && p.Contents[3] > maxChunk {

@@ -2,6 +2,7 @@ package conform
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"io"
@@ -14,7 +15,7 @@ import (
 )
 
 type keyVector struct {
-	Name, Node          string
+	Name, Node, User    string
 	Secret, Certificate vectorHex
 }
 
@@ -31,8 +32,8 @@ func vectorKeys(t *testing.T) map[string]*openpgp.Entity {
 			if keys[v.Name] != nil && !bytes.Equal(keys[v.Name].PrimaryKey.Fingerprint, e.PrimaryKey.Fingerprint) {
 				t.Errorf("%s: the secret key is not the certificate's", v.Name)
 			}
-			if _, ok := e.Identities[v.Node]; !ok {
-				t.Errorf("%s: the user id is not %s", v.Name, v.Node)
+			if _, ok := e.Identities[cmp.Or(v.Node, v.User)]; !ok {
+				t.Errorf("%s: the user id is not %s", v.Name, cmp.Or(v.Node, v.User))
 			}
 			keys[v.Name] = e
 		}

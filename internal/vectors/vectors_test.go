@@ -1,5 +1,5 @@
 // Package vectors makes and checks those vectors of testdata/vectors that need keys: sealed
-// messages, sealed answers and vouched requests. All of them follow from one seed, so that
+// messages, between nodes and from end to end, sealed answers and vouched requests. All of them follow from one seed, so that
 // a check is to make them again:
 //
 //	go test ./internal/vectors -update   writes them
@@ -16,16 +16,18 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
+	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/seal"
 )
 
-var update = flag.Bool("update", false, "write testdata/vectors/{keys,sealed,answers,vouch}.json anew")
+var update = flag.Bool("update", false, "write testdata/vectors/{keys,sealed,answers,vouch,endtoend}.json anew")
 
 const folder = "../../testdata/vectors"
 
@@ -45,7 +47,8 @@ func (b *Bytes) UnmarshalText(text []byte) (err error) {
 // A Key is one of keys.json.
 type Key struct {
 	Name        string `json:"name"`
-	Node        string `json:"node"`
+	Node        string `json:"node,omitempty"`
+	User        string `json:"user,omitempty"`
 	About       string `json:"about"`
 	Secret      Bytes  `json:"secret"`
 	Certificate Bytes  `json:"certificate"`
@@ -83,7 +86,7 @@ func check[T any](t *testing.T, file string, want []T) {
 	}
 }
 
-var clauseID = regexp.MustCompile(`^T-5\.\d+$`)
+var clauseID = regexp.MustCompile(`^T-[58]\.\d+$`)
 
 // checkClause wants the clause of something hostile to be one of docs/conformance.md.
 func checkClause(t *testing.T, id, reason string) {
@@ -152,8 +155,14 @@ func (m *maker) key(name, about string, e *openpgp.Entity) Key {
 	var secret, certificate bytes.Buffer
 	m.must(e.SerializePrivateWithoutSigning(&secret, nil))
 	m.must(e.Serialize(&certificate))
-	for node := range e.Identities {
-		return Key{name, node, about, secret.Bytes(), certificate.Bytes()}
+	k := Key{Name: name, About: about, Secret: secret.Bytes(), Certificate: certificate.Bytes()}
+	for id := range e.Identities {
+		if strings.Contains(id, "@") {
+			k.User = id
+		} else {
+			k.Node = id
+		}
+		return k
 	}
 	m.t.Fatal("a key without a user id")
 	return Key{}
@@ -167,6 +176,7 @@ const (
 // A ring is what all vectors are made with.
 type ring struct {
 	node, mlkem, other, sender *openpgp.Entity
+	ada, bob, mallory          *openpgp.Entity
 	keys                       []Key
 }
 
@@ -192,6 +202,7 @@ func newRing(t testing.TB) *ring {
 		m.key("other", "another node, for messages that are sealed to it", r.other),
 		m.key("sender", "a node that vouches: after the encryption subkey, signing subkeys that are good, expired, revoked, without a cross-certification, and one that also encrypts", r.sender),
 	}
+	r.users(t)
 	return r
 }
 
@@ -206,10 +217,7 @@ func (m *maker) sender() *openpgp.Entity {
 		m.must(e.AddSigningSubkey(config))
 	}
 	m.must(e.Subkeys[3].Revoke(packet.KeyCompromised, "", m.config(clock.Add(-24*time.Hour))))
-	uncertified := e.Subkeys[4].Bindings[0].Packet
-	uncertified.EmbeddedSignature = nil
-	m.must(uncertified.SignKey(e.Subkeys[4].PublicKey, e.PrivateKey, config))
-	uncertified.EmbeddedSignature = nil // which SignKey may have made
+	m.uncertify(e, 4, config)
 	both := e.Subkeys[5].Bindings[0].Packet
 	both.FlagEncryptCommunications = true
 	m.must(both.CrossSignKey(e.Subkeys[5].PublicKey, e.PrimaryKey, e.Subkeys[5].PrivateKey, config))
@@ -217,23 +225,49 @@ func (m *maker) sender() *openpgp.Entity {
 	return e
 }
 
+// uncertify takes the certification of the primary key by a subkey away.
+func (m *maker) uncertify(e *openpgp.Entity, subkey int, config *packet.Config) {
+	binding := e.Subkeys[subkey].Bindings[0].Packet
+	binding.EmbeddedSignature = nil
+	m.must(binding.SignKey(e.Subkeys[subkey].PublicKey, e.PrivateKey, config))
+	binding.EmbeddedSignature = nil // which SignKey may have made
+}
+
 // The keys are such as section 5.1 wants, and the file has them.
 func TestKeyVectors(t *testing.T) {
 	r := newRing(t)
 	check(t, "keys.json", r.keys)
 	for _, k := range r.keys {
-		if k.Name != "sender" { // which has a subkey that no node has
+		var of []byte // certificate of the secret key
+		switch {
+		case k.Name == "sender", k.Name == "ada": // which have subkeys that nobody makes
+		case k.User != "":
+			key, err := seal.ParseUserKey(k.Secret, nil)
+			if err != nil {
+				t.Fatalf("%s: %v", k.Name, err)
+			}
+			of = key.Certificate()
+		default:
 			key, err := seal.ParseNodeKey(k.Secret)
 			if err != nil {
 				t.Fatalf("%s: %v", k.Name, err)
 			}
-			if !bytes.Equal(key.Certificate(), k.Certificate) || key.Name() != k.Node {
-				t.Errorf("%s: the certificate is not the key's", k.Name)
+			if of = key.Certificate(); key.Name() != k.Node {
+				t.Errorf("%s: it is the key of %s", k.Name, key.Name())
 			}
+		}
+		if of != nil && !bytes.Equal(of, k.Certificate) {
+			t.Errorf("%s: the certificate is not the key's", k.Name)
 		}
 		cert, err := seal.ParseCertificate(k.Certificate)
 		if err != nil {
 			t.Fatalf("%s: %v", k.Name, err)
+		}
+		if k.User != "" {
+			if user, err := tipt.ParseAddress(k.User); err != nil || !cert.IsOf(user) {
+				t.Errorf("%s: it is not the certificate of %s: %v", k.Name, k.User, err)
+			}
+			continue
 		}
 		if err := cert.CheckNode(k.Node, clock); err != nil {
 			t.Errorf("%s: %v", k.Name, err)
