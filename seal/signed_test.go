@@ -431,3 +431,29 @@ func TestUserKeysAtOnce(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// A text of [tipt.MaxSealedTextSize] bytes fits, whatever the recipient's certificate asks for.
+func TestMaxSealedTextSize(t *testing.T) {
+	alice, bob := newTestUserKey(t, "alice@a.example"), newTestUserKey(t, "bob@b.example")
+	long := strings.Repeat("x", tipt.MaxSealedTextSize)
+	text := tipt.Content{Type: tipt.ContentText, Text: &tipt.Text{Text: long, Time: testTime}}.Append(nil)
+	for name, change := range map[string]func(*openpgp.Entity, *packet.Config) error{
+		"version 2": func(*openpgp.Entity, *packet.Config) error { return nil },
+		"version 1": takeAEAD,
+		"ML-KEM": func(e *openpgp.Entity, c *packet.Config) error {
+			c.Algorithm = packet.PubKeyAlgoMlkem768X25519
+			return e.AddEncryptionSubkey(c)
+		},
+	} {
+		k := changeUserKey(t, bob, change)
+		sealed := mustSign(t, alice, k, string(text), testTime)
+		body := tipt.Content{Type: tipt.ContentSealed, Sealed: sealed}.Append(nil)
+		// A recipient's RSA key, and a signature by one, take less than 2,100 bytes more than these.
+		if len(body)+2_100 > tipt.MaxMessageSize {
+			t.Errorf("%s: %d bytes", name, len(body))
+		}
+		if o := mustOpen(t, k, sealed); !bytes.Equal(o.Plaintext, text) {
+			t.Errorf("%s: opened to %d bytes", name, len(o.Plaintext))
+		}
+	}
+}
