@@ -245,9 +245,19 @@ func (l *Ledger) sent(m *Letter, c *Conn) {
 func (l *Ledger) lost(m *Letter, why string) {
 	l.update(func() {
 		m.unknown = true
-		m.late = m.late || l.excuses.Wavered(m.From.Node, m.last)
+		if m.unheard.IsZero() {
+			m.unheard = m.last
+		}
+		l.waverLocked(m)
 		l.noteLocked(m, "no answer: %s", why)
 	})
+}
+
+// waverLocked notes whether an attempt that was not answered may have been refused before later letters
+// were accepted. Until the letter is accepted it may still happen: the node may not have read it yet when
+// its sender gave the connection up.
+func (l *Ledger) waverLocked(m *Letter) {
+	m.late = m.late || !m.unheard.IsZero() && l.excuses.Wavered(m.From.Node, m.unheard)
 }
 
 // answer notes what a FORWARD was answered. It reports whether the letter is to be sent again.
@@ -256,6 +266,7 @@ func (l *Ledger) answer(m *Letter, err error) (again bool) {
 		if err == nil {
 			l.noteLocked(m, "accepted")
 			if m.state == open {
+				l.waverLocked(m)
 				m.state = accepted
 				l.answers++
 			}

@@ -29,6 +29,7 @@ type Letter struct {
 	state    state
 	sent     int       // how often
 	last     time.Time // when
+	unheard  time.Time // when the first attempt was sent that had no answer; zero for none
 	late     bool      // it may have been refused, unheard, before later ones were accepted
 	unknown  bool      // an attempt may have stored it, or it was accepted
 	arrived  bool      // at a device of its recipient
