@@ -7,10 +7,12 @@ import (
 	"log"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/client"
 	"github.com/tipt/tipt-go/internal/tipttest"
+	"github.com/tipt/tipt-go/seal"
 )
 
 func Example() {
@@ -112,6 +114,53 @@ func ExampleClient_Receive() {
 	// no room for it now
 	// took two
 	// took three
+	// context canceled
+}
+
+// A user who has published a key gets texts that the nodes cannot read, and knows who wrote them if
+// the sender has a key, too.
+func Example_endToEnd() {
+	node, options, stop := startNode()
+	defer stop()
+	ctx, cancel := context.WithCancel(context.Background())
+
+	withKey := func(user string) *client.Client {
+		// Made on one device, kept in a file, and carried to the others by Export and ParseUserKey.
+		key, err := seal.NewUserKey(user+"@"+string(node), time.Now())
+		if err != nil {
+			log.Fatal(err)
+		}
+		own := *options
+		own.Key = key
+		c := signIn(ctx, node, &own, user)
+		if err := c.SetKey(ctx, key.Certificate()); err != nil {
+			log.Fatal(err)
+		}
+		return c
+	}
+	alice, bob := withKey("alice"), withKey("bob")
+	defer alice.Close()
+	defer bob.Close()
+
+	if err := alice.Send(ctx, client.Outgoing{To: tipt.Address{User: "bob", Node: node}, Text: "Burn after reading"}); err != nil {
+		log.Fatal(err)
+	}
+	err := bob.Receive(ctx, func(_ context.Context, m client.Message) error {
+		text, _ := m.Text()
+		switch {
+		case m.Signed:
+			fmt.Printf("%s: %s\n", m.From, text)
+		case m.SealError != nil:
+			fmt.Printf("from %s, unreadable here: %v\n", m.From, m.SealError)
+		default:
+			fmt.Printf("%s, or so the nodes say: %s\n", m.From, text)
+		}
+		cancel()
+		return nil
+	})
+	fmt.Println(err)
+	// Output:
+	// alice@node.example: Burn after reading
 	// context canceled
 }
 
