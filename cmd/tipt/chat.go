@@ -41,7 +41,7 @@ account of this machine; nothing is then kept:
   TIPT_USER  name of the user to sign in as
   TIPT_PASS  the password
   TIPT_TO    ADDRESS
-and TIPT_USER_KEY, if set, is a file with the user's secret key, without a passphrase.
+and TIPT_KEY, if set, is a file with the user's secret key, without a passphrase.
 
 Example:
   tipt chat bob@example.org`

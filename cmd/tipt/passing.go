@@ -10,7 +10,7 @@ import (
 )
 
 // passing makes an account of the variables TIPT_URL, TIPT_USER and TIPT_PASS, which this command alone
-// has, and of TIPT_USER_KEY, and signs in with it.
+// has, and of TIPT_KEY, and signs in with it.
 func (i *invocation) passing(ctx context.Context) (*client.Client, *account, error) {
 	where, user, pass := os.Getenv("TIPT_URL"), os.Getenv("TIPT_USER"), os.Getenv("TIPT_PASS")
 	u, err := url.Parse(where)
@@ -28,13 +28,13 @@ func (i *invocation) passing(ctx context.Context) (*client.Client, *account, err
 	if err := i.flags.remember(acc); err != nil {
 		return nil, nil, err
 	}
-	if file := os.Getenv("TIPT_USER_KEY"); file != "" {
+	if file := os.Getenv("TIPT_KEY"); file != "" {
 		b, err := os.ReadFile(file)
-		if err == nil {
-			acc.key, err = seal.ParseUserKey(b, nil)
-		}
 		if err != nil {
-			return nil, nil, usage("TIPT_USER_KEY: %w", err)
+			return nil, nil, usage("TIPT_KEY: %w", err)
+		}
+		if acc.key, err = seal.ParseUserKey(b, nil); err != nil {
+			return nil, nil, usage("TIPT_KEY: %s: %w", file, err)
 		}
 	}
 	c, err := i.dial(ctx, acc)
