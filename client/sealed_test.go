@@ -134,3 +134,128 @@ func TestSealedToAnotherKey(t *testing.T) {
 		}
 	}
 }
+
+// TestStolenMessage has mallory, with the help of somebody's node, send bob what alice has signed for him, and
+// what bob signed for her.
+func TestStolenMessage(t *testing.T) {
+	t.Parallel()
+	a, b := startTwo(t)
+	aliceKey, bobKey := newUserKey(t, aliceOfA), newUserKey(t, bobOfB.String())
+	bob := join(t, b, "bob", client.Options{Key: bobKey})
+	alice, mallory := join(t, a, "alice", client.Options{Key: aliceKey}), join(t, a, "mallory", client.Options{})
+	bob.publish(bobKey)
+	alice.publish(aliceKey)
+	stolen := func(from, to *seal.UserKey) client.Outgoing {
+		t.Helper()
+		certificate, err := seal.ParseCertificate(to.Certificate())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := from.Seal(certificate, plain("I quit"), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return client.Outgoing{Body: tipt.Content{Type: tipt.ContentSealed, Sealed: sealed}.Append(nil)}
+	}
+	alice.mustSend(stolen(aliceKey, bobKey)) // as it was
+	bob.wantSealed(aliceOfA, "I quit", true)
+	wantReason := func(reason string) {
+		t.Helper()
+		if m := bob.wantSealed("mallory@a.example", "I quit", false); m.SignError == nil || !strings.Contains(m.SignError.Error(), reason) {
+			t.Errorf("not signed: %v, want %q", m.SignError, reason)
+		}
+	}
+	mallory.mustSend(stolen(aliceKey, bobKey))
+	wantReason("no certificate")
+	mallory.publish(aliceKey) // everybody can get her certificate
+	other := join(t, b, "other", client.Options{Key: bobKey})
+	mallory.mustSend(withTo(stolen(aliceKey, bobKey), tipt.Address{User: "other", Node: nodeB}))
+	if m := other.wantSealed("mallory@a.example", "I quit", false); m.SignError == nil || !strings.Contains(m.SignError.Error(), "somebody else") {
+		t.Errorf("by a certificate of alice's: %v", m.SignError)
+	}
+	alice.mustSend(stolen(bobKey, bobKey)) // which he has written to himself
+	if m := bob.wantSealed(aliceOfA, "I quit", false); !errors.Is(m.SignError, seal.ErrNoSigningKey) {
+		t.Errorf("by a key of bob's: %v", m.SignError)
+	}
+	bob.mustSend(withTo(stolen(aliceKey, aliceKey), tipt.Address{User: "alice", Node: nodeA}))
+	if m := alice.wantSealed(bobOfB.String(), "I quit", false); !errors.Is(m.SignError, seal.ErrNoSigningKey) {
+		t.Errorf("by a key of alice's own: %v", m.SignError)
+	}
+}
+
+func withTo(m client.Outgoing, to tipt.Address) client.Outgoing {
+	m.To = to
+	return m
+}
+
+// TestCertificateChanges has a recipient take another key, or none, which the sender's user has to accept.
+func TestCertificateChanges(t *testing.T) {
+	t.Parallel()
+	a, b := startTwo(t)
+	pins := new(sharedPins)
+	first, second := newUserKey(t, bobOfB.String()), newUserKey(t, bobOfB.String())
+	bob := join(t, b, "bob", client.Options{Key: first})
+	bob.publish(first)
+	alice := join(t, a, "alice", client.Options{Pins: pins, UserPins: pins})
+	alice.mustSend(client.Outgoing{Text: "one"})
+	bob.wantSealed(aliceOfA, "one", false)
+
+	accept := func(user tipt.Address, was, is string) error {
+		if user != bobOfB || was == is {
+			t.Errorf("asked to accept %q for %q of %v", is, was, user)
+		}
+		return nil
+	}
+	for i, tt := range []struct {
+		key  *seal.UserKey
+		want func()
+	}{
+		{second, func() {
+			if m := bob.next(); !errors.Is(m.SealError, seal.ErrCannotOpen) {
+				t.Errorf("what was sealed to another key came as %+v", m)
+			}
+		}},
+		{nil, func() { bob.wantPlain("careless2@a.example", "accepted") }},
+	} {
+		if tt.key == nil {
+			if err := bob.SetKey(t.Context(), nil); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			bob.publish(tt.key)
+		}
+		careful := join(t, a, "careful"+string(rune('1'+i)), client.Options{Pins: pins, UserPins: pins})
+		for range 2 { // it stays refused
+			for _, queue := range []bool{false, true} {
+				if err := careful.send(client.Outgoing{Text: "secret", Queue: queue}); !errors.Is(err, client.ErrUserKeyChanged) {
+					t.Errorf("Send: %v, want %v", err, client.ErrUserKeyChanged)
+				}
+			}
+		}
+		careless := join(t, a, "careless"+string(rune('1'+i)), client.Options{Pins: pins, UserPins: pins, UserKeyChanged: accept})
+		careless.mustSend(client.Outgoing{Text: "accepted"})
+		tt.want()
+	}
+}
+
+// TestSealedAfterLostConnection loses connections while certificates are asked for.
+func TestSealedAfterLostConnection(t *testing.T) {
+	t.Parallel()
+	a, b := startTwo(t)
+	aliceKey, bobKey := newUserKey(t, aliceOfA), newUserKey(t, bobOfB.String())
+	bob := join(t, b, "bob", client.Options{Key: bobKey})
+	alice := join(t, a, "alice", client.Options{Key: aliceKey})
+	bob.publish(bobKey)
+	alice.publish(aliceKey)
+	for i := range 3 {
+		text := strings.Repeat("x", i)
+		done := make(chan error, 1)
+		go func() { done <- alice.send(client.Outgoing{Text: text}) }()
+		a.Restart(t)
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		b.Restart(t)
+		bob.wantSealed(aliceOfA, text, true)
+	}
+}
