@@ -237,25 +237,3 @@ func TestCertificateChanges(t *testing.T) {
 		tt.want()
 	}
 }
-
-// TestSealedAfterLostConnection loses connections while certificates are asked for.
-func TestSealedAfterLostConnection(t *testing.T) {
-	t.Parallel()
-	a, b := startTwo(t)
-	aliceKey, bobKey := newUserKey(t, aliceOfA), newUserKey(t, bobOfB.String())
-	bob := join(t, b, "bob", client.Options{Key: bobKey})
-	alice := join(t, a, "alice", client.Options{Key: aliceKey})
-	bob.publish(bobKey)
-	alice.publish(aliceKey)
-	for i := range 3 {
-		text := strings.Repeat("x", i)
-		done := make(chan error, 1)
-		go func() { done <- alice.send(client.Outgoing{Text: text}) }()
-		a.Restart(t)
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
-		b.Restart(t)
-		bob.wantSealed(aliceOfA, text, true)
-	}
-}
