@@ -17,8 +17,8 @@ var (
 	// ErrNotFound is returned by reads of one thing that is not there.
 	ErrNotFound = errors.New("not found")
 	// ErrDiskFull refuses a batch because the disk is full, or so nearly
-	// full that only operations that free space are accepted. Nothing of the
-	// batch is done. It passes when there is room again.
+	// full that only operations that free space are accepted, and what is stored already
+	// and comes again. Nothing of the batch is done. It passes when there is room again.
 	ErrDiskFull = errors.New("disk full")
 	// ErrImpossible wraps the error of an operation that can never be done, such as one
 	// that the store does not know. Without it the batch might have been committed.

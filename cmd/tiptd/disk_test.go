@@ -134,8 +134,8 @@ func (f *filling) fill(ctx context.Context) {
 	}
 }
 
-// A full disk refuses what is new with INTERNAL and loses nothing that was accepted, also when
-// the node is killed meanwhile. Those who send nothing notice nothing, and when room is made,
+// A full disk refuses what is new with INTERNAL, not what is sent again, and loses nothing that was
+// accepted, also when the node is killed meanwhile. Those who send nothing notice nothing, and when room is made,
 // by taking messages alone, it goes on.
 func TestFullDisk(t *testing.T) {
 	d := tipttest.NewDaemon(t, tiptd, "--registration", "open")
@@ -172,6 +172,15 @@ func TestFullDisk(t *testing.T) {
 	full := func(when string) {
 		t.Helper()
 		wantCode(t, when+": send a short message", ada.send("bob", []byte("short")), tipt.ErrInternal)
+		stored := ada.parcels[0]
+		body, err := message(ada.key, d.Name, "bob", stored.id, stored.content, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := ada.ask(ctx, tipt.RequestForward, body)
+		if err := accepted(answer, err, true); err != nil {
+			t.Errorf("%s: send again what is stored: %v", when, err)
+		}
 	}
 
 	ada.fill(ctx)

@@ -11,21 +11,20 @@ import (
 func (w *writer) addOutbox(o *store.AddOutbox) error {
 	o.ID, o.Duplicate = 0, false
 	e := &o.Entry
-	var ref any
-	if e.Ref != nil {
-		ref = e.Ref[:]
-		v := make([]value, 1)
-		found, err := w.c.one(v, "SELECT id FROM outbox WHERE user = ? AND node = ? AND ref = ?", int64(e.User), string(e.Node), ref)
-		if err != nil {
-			return err
-		}
-		if found {
-			o.ID, o.Duplicate = integer(v[0]), true
-			return nil
-		}
+	id, again, err := w.queued(e)
+	if err != nil {
+		return err
+	}
+	if again {
+		o.ID, o.Duplicate = id, true
+		return nil
 	}
 	if o.OnlyDuplicate {
 		return nil
+	}
+	var ref any
+	if e.Ref != nil {
+		ref = e.Ref[:]
 	}
 	large, err := w.addBody(e.Sealed)
 	if err != nil {
@@ -36,6 +35,16 @@ func (w *writer) addOutbox(o *store.AddOutbox) error {
 		int64(e.User), string(e.Node), ref, e.Created.UnixMilli(), int64(e.Attempts), milli(e.Next), e.Reason, int64(e.Code),
 		flag(e.Unknown), int64(len(e.Sealed)), large)
 	return err
+}
+
+// queued returns the id of the entry that e is a resend of.
+func (w *writer) queued(e *store.OutboxEntry) (id int64, found bool, err error) {
+	if e.Ref == nil {
+		return 0, false, nil
+	}
+	v := make([]value, 1)
+	found, err = w.c.one(v, "SELECT id FROM outbox WHERE user = ? AND node = ? AND ref = ?", int64(e.User), string(e.Node), e.Ref[:])
+	return integer(v[0]), found, err
 }
 
 // milli is a time as it is stored. The zero time is 0.

@@ -393,18 +393,33 @@ func TestReserve(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "store")
 	s := open(t, dir, sqlite.Options{Reserve: -1})
 	user := newUser(t, s)
-	commit(t, s, message(user, 1, 100))
+	ref := tipt.MessageID{1}
+	queue := func(ref *tipt.MessageID) *store.AddOutbox {
+		return &store.AddOutbox{Entry: store.OutboxEntry{User: user, Node: "a.example", Ref: ref, Sealed: make([]byte, 100)}}
+	}
+	first := message(user, 1, 100)
+	commit(t, s, first, queue(&ref))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, dir, sqlite.Options{Reserve: 1 << 60})
+	queued := queue(&ref)
+	commit(t, s, first, queued, &store.Take{User: user, Device: "phone"})
+	if first.Outcome != store.Duplicate || !queued.Duplicate {
+		t.Errorf("what is sent again: outcome %v, duplicate %v", first.Outcome, queued.Duplicate)
+	}
+	if err := s.Commit(t.Context(), []store.Op{first, message(user, 2, 100)}); !errors.Is(err, store.ErrDiskFull) {
+		t.Errorf("a message behind one that is sent again: %v", err)
+	}
 	for _, tt := range []struct {
 		op     store.Op
 		refuse bool
 	}{
 		{message(user, 2, 100), true},
 		{&store.Append{User: user, OnlyDuplicate: true}, false},
-		{&store.AddOutbox{Entry: store.OutboxEntry{User: user, Node: "a.example"}}, true},
+		{queue(nil), true},
+		{queue(&tipt.MessageID{2}), true},
+		{&store.Append{User: user, From: first.From, ID: first.ID, Time: first.Time, Kind: store.KindReturn}, true},
 		{&store.AddOutbox{Entry: store.OutboxEntry{User: user, Node: "a.example"}, OnlyDuplicate: true}, false},
 		{&store.CreateUser{Name: "bob"}, true},
 		{&store.AddInvite{}, true},

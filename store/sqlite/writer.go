@@ -3,6 +3,7 @@ package sqlite
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	lib "modernc.org/sqlite/lib"
 
@@ -161,7 +162,7 @@ func (w *writer) rollback() error {
 // checkRoom refuses a batch that makes the store grow while less than the
 // reserve is free.
 func (w *writer) checkRoom(batch []store.Op) error {
-	if w.s.reserve < 0 || !grows(batch) {
+	if w.s.reserve < 0 || !slices.ContainsFunc(batch, grows) {
 		return nil
 	}
 	free, err := freeSpace(w.s.dir)
@@ -178,29 +179,43 @@ func (w *writer) checkRoom(batch []store.Op) error {
 	if free+integer(v[0])*pageSize >= w.s.reserve {
 		return nil
 	}
-	return fmt.Errorf("%w: %d bytes are free, %d are kept in reserve", store.ErrDiskFull, free, w.s.reserve)
-}
-
-func grows(batch []store.Op) bool {
 	for _, op := range batch {
-		switch o := op.(type) {
-		case *store.CreateUser, *store.AddInvite:
-			return true
-		case *store.Append:
-			if !o.OnlyDuplicate {
-				return true
-			}
-		case *store.AddOutbox:
-			if !o.OnlyDuplicate {
-				return true
-			}
-		case *store.SetKey:
-			if o.Key != nil {
-				return true
-			}
+		if again, err := w.isResend(op); err != nil {
+			return err
+		} else if grows(op) && !again {
+			return fmt.Errorf("%w: %d bytes are free, %d are kept in reserve", store.ErrDiskFull, free, w.s.reserve)
 		}
 	}
+	return nil
+}
+
+// grows reports whether an operation makes the store grow, unless it is a resend.
+func grows(op store.Op) bool {
+	switch o := op.(type) {
+	case *store.CreateUser, *store.AddInvite:
+		return true
+	case *store.Append:
+		return !o.OnlyDuplicate
+	case *store.AddOutbox:
+		return !o.OnlyDuplicate
+	case *store.SetKey:
+		return o.Key != nil
+	}
 	return false
+}
+
+// isResend reports whether an operation will turn out to be a Duplicate, which adds nothing.
+func (w *writer) isResend(op store.Op) (bool, error) {
+	switch o := op.(type) {
+	case *store.Append:
+		if o.Kind == store.KindDeliver {
+			return w.isDuplicate(o)
+		}
+	case *store.AddOutbox:
+		_, again, err := w.queued(&o.Entry)
+		return again, err
+	}
+	return false, nil
 }
 
 // checkpointIfDue moves the log into the database when it is long. The batch before is
