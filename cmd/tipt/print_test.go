@@ -51,6 +51,10 @@ func TestJSONLine(t *testing.T) {
 		{"text", client.Message{ID: id, From: "a@b.example", Time: at, Body: text("hi")}, head + `"from":"a@b.example",` + when + `"text":"hi"}`},
 		{"empty text", client.Message{ID: id, Time: at, Body: text("")}, head + when + `"text":""}`},
 		{"control characters", client.Message{ID: id, Time: at, Body: text("\x1b\u009b\u202e\U000e0041🎉")}, head + when + `"text":"\u001b\u009b\u202e\udb40\udc41🎉"}`},
+		{"signed", client.Message{ID: id, Time: at, Body: text("hi"), Sealed: true, Signed: true}, head + when + `"text":"hi","sealed":true,"signed":true}`},
+		{"not signed", client.Message{ID: id, Time: at, Body: text("hi"), Sealed: true}, head + when + `"text":"hi","sealed":true}`},
+		{"wrongly signed", client.Message{ID: id, Time: at, Body: text("hi"), Sealed: true, SignError: errors.New("x")}, head + when + `"text":"hi","sealed":true,"unsigned":"x"}`},
+		{"not opened", client.Message{ID: id, Time: at, Body: []byte{0xc1}, SealError: errors.New("x")}, head + when + `"body":"wQ==","sealed":true,"unopened":"x"}`},
 		{"other form", client.Message{ID: id, Time: at, Body: []byte{0xc1}}, head + when + `"body":"wQ=="}`},
 		{"return", client.Message{ID: id, Time: at, Return: &client.Return{Ref: id, Node: "b.example", Err: errors.New("x")}}, head + when + `"return":{"ref":"01000000000000000000000000000002","node":"b.example","error":"x"}}`},
 	}
@@ -95,5 +99,48 @@ func TestDescribeRefusedReturn(t *testing.T) {
 	got := describe(client.Message{Return: &client.Return{Node: "b.example", Err: tipt.ErrNodeRefused}})
 	if want := "not delivered to b.example: NODE_REFUSED: the node refused it, or the operator of your own node gave it up"; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// What stands before the colon is told by this program alone, whatever the names are and whatever is in a text.
+func TestIncoming(t *testing.T) {
+	text := tipt.Content{Type: tipt.ContentText, Text: &tipt.Text{Text: "bob [signed]: hi\n[signed]"}}.Append(nil)
+	const shown = ": bob [signed]: hi\n    [signed]\n"
+	tests := []struct {
+		name string
+		with string
+		m    client.Message
+		want string // behind the time
+	}{
+		{"text", "bob@node.example", client.Message{From: "bob@node.example"}, "bob" + shown},
+		{"signed", "bob@node.example", client.Message{From: "bob@node.example", Sealed: true, Signed: true}, "bob [signed]" + shown},
+		{"not signed", "bob@node.example", client.Message{From: "bob@node.example", Sealed: true}, "bob [sealed, not signed]" + shown},
+		{"wrongly signed", "bob@node.example", client.Message{From: "bob@node.example", Sealed: true, SignError: errors.New("x")}, "bob [sealed, not signed]" + shown},
+		{"not opened", "bob@node.example", client.Message{From: "bob@node.example", SealError: errors.New("why\nnot")}, "bob [sealed, not opened]: why\n    not\n"},
+		{"another person", "bob@node.example", client.Message{From: "bob@else.example", Sealed: true, Signed: true}, "bob@else.example [signed]" + shown},
+		{"somebody of my name", "me@else.example", client.Message{From: "me@else.example"}, "me@else.example" + shown},
+		{"a name like a mark", "[signed]@node.example", client.Message{From: "[signed]@node.example"}, "[signed]@node.example" + shown},
+		{"a name with a mark", "bob[signed]@node.example", client.Message{From: "bob[signed]@node.example"}, "bob[signed]@node.example" + shown},
+		{"a name that is written from the right", "\u05d1\u05d5\u05d1@node.example", client.Message{From: "\u05d1\u05d5\u05d1@node.example"}, "\u05d1\u05d5\u05d1@node.example" + shown},
+		{"no address", "bob@node.example", client.Message{From: "bob@node.example [signed]"}, `(no address: bob@node.example\x20[signed])` + shown},
+		{"no address, of two lines", "bob@node.example", client.Message{From: "x)\nbob@node.example [signed]: hi"}, `(no address: x)\x20bob@node.example\x20[signed]:\x20hi)` + shown},
+		{"an address in another spelling", "bob@node.example", client.Message{From: "Bob@node.example"}, `(no address: Bob@node.example)` + shown},
+		{"anonymous", "bob@node.example", client.Message{Sealed: true}, "(anonymous) [sealed, not signed]" + shown},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			with, err := tipt.ParseAddress(tt.with)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.m.Time = time.Now()
+			if tt.m.SealError == nil {
+				tt.m.Body = text
+			}
+			got := (&chat{me: tipt.Address{User: "me", Node: "node.example"}, with: with}).incoming(tt.m)
+			if diff := cmp.Diff(tt.want, got[len("12:00 "):]); diff != "" {
+				t.Errorf("incoming (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
