@@ -93,9 +93,10 @@ This page is generated from package conform: after a change there, run
 const pageClients = `
 What a client does not do is reported as not tested with it, such as:
 
-- T-1.26 and T-1.36, where its upgrade has no ` + "`Origin`" + `, by which a browser's script is told
-- T-8.3 and T-8.7, where it opens neither what is sealed to the key in ` + "`TIPT_KEY`" + ` nor to one that it has set
-- T-3.76, where it answers a message before it has printed it, or reads nothing meanwhile
+- T-1.26 and ` + "`client-script-closes`" + `, where its upgrade has no ` + "`Origin`" + `, by which a browser's script is told
+- ` + "`client-signed` and `client-sender-silent`" + `, where it opens neither what is sealed to the key in
+  ` + "`TIPT_KEY`" + ` nor to one that it has SET
+- ` + "`client-id-in-flight`" + `, where it answers a message before it has printed it, or reads nothing meanwhile
 `
 
 // Page returns docs/conformance.md.

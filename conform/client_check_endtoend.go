@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,11 +22,13 @@ const (
 
 func clientEndToEndScenarios() []clientScenario {
 	return []clientScenario{
-		{name: "client-seals", run: clientSeals, clauses: []string{"T-5.72", "T-8.5"}},
-		{name: "client-key-unsealed", run: clientKeyUnsealed, clauses: []string{"T-5.33", "T-5.72", "T-8.5"}},
-		{name: "client-key-and-more", run: clientKeyAndMore, clauses: []string{"T-5.75", "T-8.5"}},
+		{name: "client-sender-silent", run: clientSenderSilent, clauses: []string{"T-8.17"}},
+		{name: "client-unsealable", run: clientUnsealable, clauses: []string{"T-8.18"}},
+		{name: "client-seals", run: clientSeals, clauses: []string{"T-5.72", "T-8.5", "T-8.9"}},
+		{name: "client-key-unsealed", run: clientKeyUnsealed, clauses: []string{"T-5.33", "T-5.72", "T-8.5", "T-8.19"}},
+		{name: "client-key-and-more", run: clientKeyAndMore, clauses: []string{"T-5.75", "T-8.5", "T-8.19"}},
 		{name: "client-key-not-opened", run: clientKeyNotOpened, clauses: []string{"T-5.72", "T-5.73", "T-5.75"}},
-		{name: "client-signed", run: clientSigned, clauses: []string{"T-8.3", "T-8.7"}},
+		{name: "client-signed", run: clientSigned, clauses: []string{"T-8.3", "T-8.7", "T-8.10", "T-8.14", "T-8.15", "T-8.16", "T-8.17"}},
 	}
 }
 
@@ -54,11 +57,17 @@ func (st *stage) askedFor(address, clause string) bool {
 func clientSeals(st *stage) {
 	friend := st.befriend(st.to + "@" + otherNode)
 	st.connected()
-	st.on("T-8.5")
+	var first []byte
 	for _, text := range []string{"for one alone", "and again"} {
+		st.on("T-8.5")
 		st.line(text)
 		l := st.letter(text)
 		st.check(l.g.conn, l.ended != nil, "a SEALED, since the recipient has a certificate", "a TEXT")
+		if l.ended != nil {
+			st.on("T-8.9") // what else breaks it is found when a FORWARD comes
+			st.check(l.g.conn, !bytes.Equal(l.ended.how.first, first), "a SEALED with a session key of its own", "the same one again")
+			first = l.ended.how.first
+		}
 	}
 	st.askedFor(friend.address, "T-5.72") // what breaks it is found when a FORWARD comes
 }
@@ -103,7 +112,7 @@ func (st *stage) lies(clause string, lies ...lie) {
 	const last = "after the truth"
 	st.line(last)
 	came := st.letterWithin(last, st.s.patience) != nil
-	heeded := st.askedFor(friend.address, clause)
+	heeded := st.askedFor(friend.address, "T-8.19") && st.askedFor(friend.address, clause)
 	st.mu.Lock()
 	letters := append([]*letter(nil), st.letters...)
 	st.mu.Unlock()
@@ -112,14 +121,16 @@ func (st *stage) lies(clause string, lies ...lie) {
 			continue
 		}
 		if l.ended == nil {
-			st.on("T-8.5")
-			got := "a TEXT"
 			st.mu.Lock()
-			if n := after[l]; n > 0 {
-				got = "a TEXT after " + lies[n-1].what
-			}
+			n := after[l]
 			st.mu.Unlock()
-			st.wrong(l.g.conn, "a SEALED, since the recipient has a certificate", got)
+			if n == 0 {
+				st.on("T-8.5")
+				st.wrong(l.g.conn, "a SEALED, since the recipient has a certificate", "a TEXT")
+			} else {
+				st.on("T-8.19")
+				st.wrong(l.g.conn, "nothing sent after "+lies[n-1].what, "a TEXT")
+			}
 			continue
 		}
 		for _, lie := range lies {
@@ -216,30 +227,74 @@ func clientKeyNotOpened(st *stage) {
 	st.check(g.conn, anew, "GET_NODE_KEY with `new` after CANNOT_OPEN", "none")
 }
 
+func clientUnsealable(st *stage) {
+	friend := st.befriend(st.to + "@" + otherNode)
+	st.unsealable(friend)
+	g := st.connected()
+	st.line("to no subkey")
+	if !st.within(st.s.patience, func() bool {
+		return slices.ContainsFunc(st.letters, func(l *letter) bool { return l.isMessage() || l.user() == friend.address })
+	}) || !st.askedFor(friend.address, "T-8.18") {
+		st.skip(keyless)
+	}
+	st.pause(time.Second)
+	_ = st.program.stdin.Close() // it may have ended
+	st.program.ended(grace)
+	st.mu.Lock()
+	sent := slices.ContainsFunc(st.letters, (*letter).isMessage)
+	silent := st.program.errs.count() == 0 && st.program.out.count() == 0
+	st.mu.Unlock()
+	st.check(g.conn, !sent, "nothing sent to a user whose certificate has nothing that is valid to encrypt to", "a FORWARD of a MESSAGE")
+	if st.program.hasEnded() != "" {
+		st.check(nil, st.program.err != nil || !silent, "a report of the failure: printed, or by the exit status", "none")
+	}
+}
+
 // An exhibition shows messages to a client and compares what it prints.
 type exhibition struct {
 	*stage
 	g    *guest
 	to   *openpgp.Entity // certificate of the client's user
-	time uint64
+	time time.Time       // of the DELIVERs
 }
+
+// exhibition starts the client, whose user has a key.
+func (st *stage) exhibition() *exhibition {
+	me := st.endow()
+	st.befriend(st.to + "@" + otherNode)
+	g := st.connected()
+	st.line("hello")
+	st.letter("hello") // by now it has SET a key, if it does that
+	own, err := openpgp.ReadEntity(pgp.NewReader(bytes.NewReader(st.certificate(me.address))))
+	if err != nil {
+		st.skip("the certificate that the client has SET cannot be read: " + err.Error())
+	}
+	return &exhibition{st, g, own, time.Now()}
+}
+
+// signed is a signature as it should be.
+func (e *exhibition) signed(by *correspondent) signature { return signature{by: by, intended: e.to} }
 
 // what may differ between messages: numbers and fingerprints.
 var numbers = regexp.MustCompile(`[0-9A-Fa-f]{4,}|[0-9]+`)
 
 // shown delivers a message sealed from end to end, and returns what the client prints of it but for its text,
 // its sender and numbers.
-func (e *exhibition) shown(what string, from *correspondent, signatures ...signature) (line string, opened bool) {
-	n := e.s.names.Add(1)
-	text, fence := fmt.Sprintf("words %s-%d.", e.s.run, n), fmt.Sprintf("fence %s-%d.", e.s.run, n)
-	msg, err := sealedFor(e.to, text, signatures...)
+func (e *exhibition) shown(what string, from *correspondent, signatures ...signature) (lines string, opened bool) {
+	text := fmt.Sprintf("words %s-%d.", e.s.run, e.s.names.Add(1))
+	return e.shownSealed(what, from, text, textMessage(text), signatures...)
+}
+
+func (e *exhibition) shownSealed(what string, from *correspondent, text string, plain []byte, signatures ...signature) (lines string, opened bool) {
+	fence := fmt.Sprintf("fence %s-%d.", e.s.run, e.s.names.Add(1))
+	msg, err := sealedFor(e.to, plain, signatures...)
 	if err != nil {
 		e.fatal(nil, "a message sealed to the client's certificate", err.Error())
 	}
 	e.mu.Lock()
 	before := e.program.out.count()
 	e.mu.Unlock()
-	e.g.wantTaken(e.g.deliver(delivery(msg).with("from", from.address).with("time", e.time)), "a SEALED "+what)
+	e.g.wantTaken(e.g.deliver(delivery(msg).with("from", from.address).with("time", stamp(e.time))), "a SEALED "+what)
 	e.g.wantTaken(e.g.deliver(delivery(textMessage(fence))), "a DELIVER")
 	if !e.printed(fence) {
 		e.fatal(e.g.conn, "a message on a line of standard output", e.state())
@@ -257,59 +312,104 @@ func (e *exhibition) shown(what string, from *correspondent, signatures ...signa
 }
 
 func clientSigned(st *stage) {
-	me := st.endow()
-	to := st.befriend(st.to + "@" + otherNode)
 	quill, plume := st.befriend("quill@"+otherNode), st.befriend("plume@"+otherNode)
-	g := st.connected()
-	st.line("hello")
-	st.letter("hello") // by now it has SET a key, if it does that
-	certificate := st.certificate(me.address)
-	own, err := openpgp.ReadEntity(pgp.NewReader(bytes.NewReader(certificate)))
-	if err != nil {
-		st.skip("the certificate that the client has SET cannot be read: " + err.Error())
-	}
-	e := &exhibition{st, g, own, stamp(time.Now())}
-	signed := func(by *correspondent) signature { return signature{by: by, intended: own} }
-	if _, opened := e.shown("that is signed", quill, signed(quill)); !opened {
+	shaky, unknown := st.shaky(quill), st.stranger(quill.address)
+	magpie := st.alias("magpie@"+otherNode, plume)
+	e := st.exhibition()
+	if _, opened := e.shown("that is signed", quill, e.signed(quill)); !opened {
 		st.skip(unopened)
 	}
 
-	st.on("T-8.7")
 	st.line("signed words")
-	l := st.letter("signed words")
-	if l.ended == nil {
+	if l := st.letter("signed words"); l.ended == nil {
 		st.apart["T-8.7"] = "needs a client that seals"
-	} else if err := l.ended.signedBy(own, time.Now()); err != nil {
-		st.wrong(g.conn, fmt.Sprintf("a SEALED signed by the certificate of %s for that of %s", me.address, to.address), err.Error())
+	} else {
+		st.on("T-8.7")
+		if err := l.ended.signedBy(e.to, time.Now()); err != nil {
+			st.wrong(e.g.conn, "a SEALED signed by the client's certificate for the recipient's", err.Error())
+		}
 	}
+	st.on("T-8.10")
+	inner := fmt.Sprintf("within %s-%d.", st.s.run, st.s.names.Add(1))
+	twice, err := sealedFor(e.to, textMessage(inner))
+	if err != nil {
+		st.fatal(nil, "a message sealed to the client's certificate", err.Error())
+	}
+	_, opened := e.shownSealed("in a SEALED", quill, inner, twice)
+	st.check(e.g.conn, !opened, "a SEALED in a SEALED not to be opened", "its text")
 
 	bare, _ := e.shown("that is not signed", quill)
-	good, _ := e.shown("that is signed", quill, signed(quill))
-	again, _ := e.shown("that is signed", quill, signed(quill))
-	others, _ := e.shown("that is signed by another user", plume, signed(plume))
+	good, _ := e.shown("that is signed", quill, e.signed(quill))
+	again, _ := e.shown("that is signed", quill, e.signed(quill))
+	others, _ := e.shown("that is signed by another user", plume, e.signed(plume))
+	why := ""
 	switch {
 	case good != again || good != others:
-		st.apart["T-8.3"] = changeful
-		return
+		why = changeful
 	case good == bare:
-		st.apart["T-8.3"] = unmarked
+		why = unmarked
+	}
+	if why != "" {
+		for _, id := range []string{"T-8.3", "T-8.14", "T-8.15", "T-8.16"} {
+			st.apart[id] = why
+		}
 		return
 	}
-	st.on("T-8.3")
-	unknown := st.stranger(quill.address)
-	for _, tt := range []struct {
-		what       string
-		signatures []signature
-	}{
-		{"signed by a key that is not the one kept for `from`", []signature{signed(unknown)}},
-		{"signed by the key kept for another user", []signature{signed(plume)}},
-		{"whose intended recipient is somebody else", []signature{{by: quill, intended: plume.entity}}},
-		{"without an intended recipient", []signature{{by: quill}}},
-		{"whose intended recipient stands where the signature does not cover it", []signature{{by: quill, intended: own, outside: true}}},
-		{"with a signature over other words", []signature{{by: quill, intended: own, over: textMessage("other words")}}},
-		{"with two signatures, one by the right key and one for the right recipient", []signature{signed(unknown), {by: quill}}},
-	} {
-		shown, _ := e.shown(tt.what, quill, tt.signatures...)
-		st.check(g.conn, shown != good, "a message "+tt.what+" not to be shown as signed", fmt.Sprintf("%q, as what is signed", shown))
+	type forgery struct {
+		clause, what string
+		from         *correspondent
+		signatures   []signature
+	}
+	all := []forgery{
+		{"T-8.3", "signed by a key that is not the one kept for `from`", quill, []signature{e.signed(unknown)}},
+		{"T-8.3", "signed by the key kept for another user", quill, []signature{e.signed(plume)}},
+		{"T-8.3", "whose intended recipient is somebody else", quill, []signature{{by: quill, intended: plume.entity}}},
+		{"T-8.3", "without an intended recipient", quill, []signature{{by: quill}}},
+		{"T-8.3", "whose intended recipient stands where the signature does not cover it", quill, []signature{{by: quill, intended: e.to, outside: true}}},
+		{"T-8.3", "with a signature over other words", quill, []signature{{by: quill, intended: e.to, over: textMessage("other words")}}},
+		{"T-8.3", "with two signatures, one by the right key and one for the right recipient", quill, []signature{e.signed(unknown), {by: quill}}},
+		{"T-8.15", "signed two hours from now", quill, []signature{{by: quill, intended: e.to, at: time.Now().Add(2 * time.Hour)}}},
+		{"T-8.15", "signed 11 days before its `time`", quill, []signature{{by: quill, intended: e.to, at: e.time.Add(-11 * 24 * time.Hour)}}},
+		{"T-8.16", "signed by a certificate whose user id is another user's address", magpie, []signature{e.signed(magpie)}},
+	}
+	for what, by := range shaky {
+		all = append(all, forgery{"T-8.14", "signed by " + what, quill, []signature{e.signed(by)}})
+	}
+	for _, f := range all {
+		st.on(f.clause)
+		shown, _ := e.shown(f.what, f.from, f.signatures...)
+		st.check(e.g.conn, shown != good, "a message "+f.what+" not to be shown as signed", fmt.Sprintf("%q, as what is signed", shown))
+	}
+	st.on("T-8.17")
+	asked := st.asked(quill.address)
+	for i, l := range asked {
+		if i > 0 && l.at.Sub(asked[i-1].at) < time.Minute-slack {
+			st.wrong(e.g.conn, "a sender's certificate asked for once a minute at most", fmt.Sprintf("again after %v", l.at.Sub(asked[i-1].at).Round(time.Millisecond)))
+			break
+		}
+	}
+}
+
+// showing is how long a client may wait for a sender's certificate, "some seconds".
+const showing = 20 * time.Second
+
+func clientSenderSilent(st *stage) {
+	silent := st.stranger("silent@" + otherNode)
+	st.behave(func(r *rules) { // it never answers
+		r.answer = func(_ *guest, _ *packet, l *letter) bool { return l.user() == silent.address }
+	})
+	e := st.exhibition()
+	if _, opened := e.shown("that is not signed", silent); !opened {
+		st.skip(unopened)
+	}
+	text := "words of the silent " + st.s.run
+	msg, err := sealedFor(e.to, textMessage(text), e.signed(silent))
+	if err != nil {
+		st.fatal(nil, "a message sealed to the client's certificate", err.Error())
+	}
+	st.on("T-8.17")
+	e.g.deliver(delivery(msg).with("from", silent.address))
+	if !st.within(showing, func() bool { return st.countPrinted(text) > 0 || st.program.hasEnded() != "" }) {
+		st.wrong(e.g.conn, fmt.Sprintf("a message shown within %v although its sender's certificate does not come", showing), st.state())
 	}
 }

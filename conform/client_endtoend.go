@@ -68,6 +68,7 @@ type signature struct {
 	intended *openpgp.Entity // the recipient that it names; nil for none
 	outside  bool            // it names it where the signature does not cover it
 	over     []byte          // what is signed, where not what is sent
+	at       time.Time       // its date; zero for now
 }
 
 // Subpackets of a signature.
@@ -84,6 +85,9 @@ func (s signature) packets(plain []byte, last bool) (before, behind []byte) {
 	if s.over != nil {
 		plain = s.over
 	}
+	if s.at.IsZero() {
+		s.at = time.Now()
+	}
 	sub := func(kind byte, parts ...[]byte) []byte {
 		b := append([]byte{kind}, slices.Concat(parts...)...)
 		return append([]byte{byte(len(b))}, b...)
@@ -93,7 +97,7 @@ func (s signature) packets(plain []byte, last bool) (before, behind []byte) {
 		panic(err) // it was made from bytes
 	}
 	hashed := slices.Concat(
-		sub(subCreated, binary.BigEndian.AppendUint32(nil, uint32(time.Now().Unix()))),
+		sub(subCreated, binary.BigEndian.AppendUint32(nil, uint32(s.at.Unix()))),
 		sub(subIssuer, []byte{version}, id),
 	)
 	var unhashed []byte
@@ -132,20 +136,30 @@ func mpi(b []byte) []byte {
 
 const tagOnePass = 4
 
-// sealedFor is a SEALED of a text for the owner of a certificate, signed as often as that.
-func sealedFor(to *openpgp.Entity, text string, signatures ...signature) (bin, error) {
+// sealedFor is a SEALED for the owner of a certificate, signed as often as that.
+func sealedFor(to *openpgp.Entity, plain []byte, signatures ...signature) (bin, error) {
+	return sealedAs(recipe{}, to, plain, signatures...)
+}
+
+// sealedAs is sealedFor by a recipe, whose function is called with the signed packets.
+func sealedAs(r recipe, to *openpgp.Entity, plain []byte, signatures ...signature) (bin, error) {
 	key, can := to.EncryptionKey(time.Now(), nil)
 	if !can {
 		return nil, errors.New("the certificate has no valid subkey that encrypts")
 	}
-	plain := textMessage(text)
-	msg, err := recipe{aead: to.PrimaryKey.Version == 6, inside: func(literal []byte) []byte {
+	r.aead = to.PrimaryKey.Version == 6
+	within := r.inside
+	r.inside = func(literal []byte) []byte {
 		for i, s := range slices.Backward(signatures) { // the innermost is next to the literal
 			before, behind := s.packets(plain, i == len(signatures)-1)
 			literal = slices.Concat(before, literal, behind)
 		}
+		if within != nil {
+			return within(literal)
+		}
 		return literal
-	}}.seal(plain, key.PublicKey)
+	}
+	msg, err := r.seal(plain, key.PublicKey)
 	if err != nil {
 		return nil, err
 	}
@@ -176,9 +190,9 @@ func (c *correspondent) openEndToEnd(msg []byte) (*endToEnd, error) {
 	return e, nil
 }
 
-// read takes the literal and the signatures out of decrypted packets, which may be compressed once:
-// section 8 does not say that they may not.
+// read takes the literal and the signatures out of decrypted packets.
 func (e *endToEnd) read(packets []byte, within bool) error {
+	var tags []byte
 	r := pgp.NewOpaqueReader(bytes.NewReader(packets))
 	for {
 		p, err := r.Next()
@@ -188,8 +202,12 @@ func (e *endToEnd) read(packets []byte, within bool) error {
 		if err != nil {
 			return fmt.Errorf("read what is inside: %w", err)
 		}
+		if p.Tag == tagMarker || p.Tag == tagPadding {
+			continue
+		}
+		tags = append(tags, p.Tag)
 		switch {
-		case p.Tag == tagMarker, p.Tag == tagPadding, p.Tag == tagOnePass:
+		case p.Tag == tagOnePass:
 		case p.Tag == tagLiteral && e.how.plain == nil && len(p.Contents) > 1 && len(p.Contents) >= 6+int(p.Contents[1]):
 			e.how.plain = p.Contents[6+int(p.Contents[1]):]
 		case p.Tag == tagSignature:
@@ -199,8 +217,15 @@ func (e *endToEnd) read(packets []byte, within bool) error {
 			}
 			if s, is := parsed.(*pgp.Signature); is {
 				e.signatures = append(e.signatures, s)
+				if s.SigType != pgp.SigTypeBinary {
+					e.how.against = append(e.how.against, fmt.Sprintf("a signature of type 0x%02x", byte(s.SigType)))
+				}
 			}
 		case p.Tag == tagCompressed && !within && e.how.plain == nil:
+			// It is opened all the same, so that what is in it can be judged.
+			if len(p.Contents) == 0 || p.Contents[0] != algorithmZIP || !stored(p.Contents[1:]) {
+				e.how.against = append(e.how.against, "compressed data")
+			}
 			inner, err := inflated(p)
 			if err != nil {
 				return err
@@ -211,6 +236,9 @@ func (e *endToEnd) read(packets []byte, within bool) error {
 		default:
 			return fmt.Errorf("a packet with tag %d inside", p.Tag)
 		}
+	}
+	if form := string(tags); form != string([]byte{tagLiteral}) && form != string([]byte{tagOnePass, tagLiteral, tagSignature}) && form != string([]byte{tagCompressed}) {
+		e.how.against = append(e.how.against, fmt.Sprintf("packets with the tags %d inside", tags))
 	}
 	if e.how.plain == nil {
 		return errors.New("it holds no literal packet")
@@ -225,6 +253,13 @@ func (e *endToEnd) text() string {
 	}
 	return e.content.get("body").get("text").str()
 }
+
+// maxAhead is how far the date of a signature may be ahead of a client's clock, and maxBehind how far behind
+// the `time` of its DELIVER.
+const (
+	maxAhead  = time.Hour
+	maxBehind = 10 * 24 * time.Hour
+)
 
 // signedBy says why a message is not signed at a time as section 8 wants it: by the owner of a certificate, for
 // the one whose key opened it.
@@ -251,6 +286,10 @@ func (e *endToEnd) signedBy(certificate *openpgp.Entity, now time.Time) error {
 		}
 		if err != nil {
 			why = fmt.Errorf("the signature does not hold: %w", err)
+			continue
+		}
+		if s.CreationTime.After(now.Add(maxAhead)) {
+			why = errors.New("the signature is of the future")
 			continue
 		}
 		// Those that the signature does not cover are not among them.

@@ -1,9 +1,16 @@
 package conform
 
 import (
+	"crypto/ed25519"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/eddsa"
+	pgp "github.com/ProtonMail/go-crypto/openpgp/packet"
 )
 
 // befriend makes a user with a certificate, which the node gives out.
@@ -20,6 +27,70 @@ func (st *stage) stranger(address string) *correspondent {
 		st.fatal(nil, "an OpenPGP key", err.Error())
 	}
 	return c
+}
+
+// alias gives somebody's certificate out as another user's.
+func (st *stage) alias(address string, c *correspondent) *correspondent {
+	other := *c
+	other.address = address
+	st.note(func() { st.friends[address] = &other })
+	return &other
+}
+
+// shaky gives a user's key subkeys by which nothing is signed that counts, and returns the user as signing by
+// each of them, or by the primary key, which certifies alone.
+func (st *stage) shaky(c *correspondent) map[string]*correspondent {
+	e, made := c.entity, make(map[string]*correspondent)
+	by := func(what string, key *pgp.PrivateKey) {
+		secret, is := key.PrivateKey.(*eddsa.PrivateKey)
+		if !is {
+			st.fatal(nil, "an Ed25519 key", "another")
+		}
+		other := *c
+		other.signing = &signer{entity: e, keyID: hex.EncodeToString(key.Fingerprint), private: ed25519.NewKeyFromSeed(secret.D)}
+		made[what] = &other
+	}
+	brief := openingConfig(time.Hour)
+	brief.KeyLifetimeSecs = 60
+	err := errors.Join(e.AddSigningSubkey(brief), e.AddSigningSubkey(openingConfig(time.Hour)), e.AddSigningSubkey(openingConfig(time.Hour)))
+	if err != nil {
+		st.fatal(nil, "OpenPGP subkeys", err.Error())
+	}
+	expired, revoked, uncertified := &e.Subkeys[len(e.Subkeys)-3], &e.Subkeys[len(e.Subkeys)-2], &e.Subkeys[len(e.Subkeys)-1]
+	binding := uncertified.Bindings[0].Packet
+	binding.EmbeddedSignature = nil
+	err = errors.Join(revoked.Revoke(pgp.KeyCompromised, "", openingConfig(time.Minute)), binding.SignKey(uncertified.PublicKey, e.PrivateKey, openingConfig(time.Hour)))
+	binding.EmbeddedSignature = nil // which SignKey may have made
+	if err != nil {
+		st.fatal(nil, "an OpenPGP subkey that is revoked, and one without a cross-certification", err.Error())
+	}
+	by("a subkey that had expired", expired.PrivateKey)
+	by("a subkey that is revoked as stolen", revoked.PrivateKey)
+	by("a subkey without a cross-certification", uncertified.PrivateKey)
+	by("the primary key, which certifies alone", e.PrivateKey)
+	st.publish(c)
+	return made
+}
+
+// unsealable takes the subkey that encrypts from a user's key, and puts an expired one in its place.
+func (st *stage) unsealable(c *correspondent) {
+	e := c.entity
+	brief := openingConfig(time.Hour)
+	brief.KeyLifetimeSecs = 60
+	e.Subkeys = e.Subkeys[1:]
+	if err := e.AddEncryptionSubkey(brief); err != nil {
+		st.fatal(nil, "an OpenPGP subkey", err.Error())
+	}
+	st.publish(c)
+}
+
+// publish has the node give out what has become of a user's certificate.
+func (st *stage) publish(c *correspondent) {
+	key, err := asOpeningKey(c.entity)
+	if err != nil {
+		st.fatal(nil, "an OpenPGP certificate", err.Error())
+	}
+	st.note(func() { c.openingKey = key })
 }
 
 // lure makes a key for a user, whose certificate the node will give out as nobody should believe it.
@@ -111,6 +182,9 @@ func (st *stage) read(g *guest, l *letter, content *value) {
 		for _, key := range keys {
 			if l.ended, why = key.openEndToEnd(content.get("body").bytes()); why == nil {
 				l.text = l.ended.text()
+				for _, what := range l.ended.how.against {
+					g.blame("T-8.9", what)
+				}
 				return
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -32,10 +33,18 @@ type penman struct {
 	seal    func(attempt int) bin                            // of a GET_USER_KEY; nil: a new one
 	believe func(seal, answer []byte) (*value, error)        // in place of openAnswer; or nil
 	sign    func(s *signature) bool                          // changes how a message is signed; false: it is not
+	form    recipe                                           // how the message of a SEALED is made
 	holds   func(m *endToEnd, from, to *openpgp.Entity) bool // in place of signedBy; or nil
+	ageless bool                                             // does not mind how old a signature is
+	unnamed bool                                             // does not mind whose a certificate is
+	opens   bool                                             // a SEALED in a SEALED, too
+	patient bool                                             // waits for a sender's certificate
+	curious bool                                             // asks each time for one that it lacks
+	quiet   bool                                             // does not say what it could not send
 
-	mu           sync.Mutex                 // guards certificates
+	mu           sync.Mutex                 // guards the following fields
 	certificates map[string]*openpgp.Entity // by address
+	asked        map[string]time.Time       // when a sender's certificate was asked for
 }
 
 // ownKey is the key in TIPT_KEY, nil without one.
@@ -138,22 +147,18 @@ func (p *penman) write(ctx context.Context, c *client.Client, to tipt.Address, t
 		return textMessage(text), nil
 	}
 	me, err := ownKey()
-	if err != nil || me == nil {
-		return mustSeal(certificate, text), err
-	}
-	s := signature{by: me, intended: certificate}
-	if p.sign != nil && !p.sign(&s) {
-		return mustSeal(certificate, text), nil
-	}
-	return mustSeal(certificate, text, s), nil
-}
-
-func mustSeal(to *openpgp.Entity, text string, signatures ...signature) bin {
-	msg, err := sealedFor(to, text, signatures...)
 	if err != nil {
-		panic(err)
+		return nil, err
 	}
-	return msg
+	signatures := []signature{{by: me, intended: certificate}}
+	if me == nil || p.sign != nil && !p.sign(&signatures[0]) {
+		signatures = nil
+	}
+	msg, err := sealedAs(p.form, certificate, textMessage(text), signatures...)
+	if err != nil && p.yields {
+		return textMessage(text), nil
+	}
+	return msg, err
 }
 
 // read says what is in a message, and marks what is signed.
@@ -167,39 +172,80 @@ func (p *penman) read(ctx context.Context, c *client.Client, m client.Message) [
 	if err != nil {
 		return nil
 	}
+	text := opened.text()
+	if opened.content.get("type").num() == contentSealed {
+		text = "a SEALED"
+		if inner, err := me.openEndToEnd(opened.content.get("body").bytes()); err == nil && p.opens {
+			text = inner.text()
+		}
+	}
 	mark := "sealed"
-	from, err := tipt.ParseAddress(m.From)
-	if err != nil {
-		return nil
-	}
-	certificate, err := p.certificate(ctx, c, from)
-	holds := func(m *endToEnd, from, _ *openpgp.Entity) bool { return m.signedBy(from, time.Now()) == nil }
-	if p.holds != nil {
-		holds = p.holds
-	}
-	if err == nil && certificate != nil && holds(opened, certificate, me.entity) {
+	if p.counts(ctx, c, m, opened, me.entity) {
 		mark = "signed"
 	}
-	return []string{m.From + " (" + mark + "): " + opened.text()}
+	return []string{m.From + " (" + mark + "): " + text}
+}
+
+// counts reports whether a message is signed.
+func (p *penman) counts(ctx context.Context, c *client.Client, m client.Message, opened *endToEnd, to *openpgp.Entity) bool {
+	from, err := tipt.ParseAddress(m.From)
+	if err != nil || len(opened.signatures) == 0 {
+		return false
+	}
+	if !p.patient {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+	}
+	p.mu.Lock()
+	asked, known := p.asked[m.From], p.certificates[m.From]
+	p.asked[m.From] = time.Now()
+	if known != nil && p.curious {
+		if _, has := known.SigningKeyById(time.Now(), *opened.signatures[0].IssuerKeyId, nil); !has {
+			delete(p.certificates, m.From)
+			known, asked = nil, time.Time{}
+		}
+	}
+	p.mu.Unlock()
+	if known == nil && time.Since(asked) < time.Minute {
+		return false
+	}
+	certificate, err := p.certificate(ctx, c, from)
+	if err != nil || certificate == nil {
+		return false
+	}
+	ids := slices.DeleteFunc(slices.Collect(maps.Keys(certificate.Identities)), func(id string) bool { return !strings.Contains(id, "@") })
+	if !p.unnamed && len(ids) > 0 && !slices.Contains(ids, m.From) {
+		return false
+	}
+	if !p.ageless && slices.ContainsFunc(opened.signatures, func(s *pgp.Signature) bool { return m.Time.Sub(s.CreationTime) > maxBehind }) {
+		return false
+	}
+	if p.holds != nil {
+		return p.holds(opened, certificate, to)
+	}
+	return opened.signedBy(certificate, time.Now()) == nil
 }
 
 // issued reports whether a signature holds that is of a certificate's owner.
 func (e *endToEnd) issued(s *pgp.Signature, by *openpgp.Entity) bool {
 	key, has := by.SigningKeyById(time.Now(), *s.IssuerKeyId, nil)
-	if !has {
-		return false
-	}
+	return has && e.verifies(s, key.PublicKey)
+}
+
+// verifies reports whether a signature was made by a key.
+func (e *endToEnd) verifies(s *pgp.Signature, by *pgp.PublicKey) bool {
 	h, err := s.PrepareVerify()
 	if err != nil {
 		return false
 	}
 	_, _ = h.Write(e.how.plain) // a hash takes everything
-	return key.PublicKey.VerifySignature(h, s) == nil
+	return by.KeyId == *s.IssuerKeyId && by.VerifySignature(h, s) == nil
 }
 
 // writes is a client that seals from end to end by itself.
 func writes(clause, only, name string, change func(p *penman)) clientDefect {
-	p := &penman{certificates: make(map[string]*openpgp.Entity)}
+	p := &penman{certificates: make(map[string]*openpgp.Entity), asked: make(map[string]time.Time)}
 	change(p)
 	return clientDefect{defect: defect{clause: clause, only: only, name: name}, penman: p}
 }
@@ -220,7 +266,7 @@ func TestClientThatSealsByItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := RunClient(t.Context(), ClientOptions{Command: cmd, Only: "client-(seals|key-unsealed|key-and-more|key-not-opened|signed)"})
+	report, err := RunClient(t.Context(), ClientOptions{Command: cmd, Only: "client-(seals|key-unsealed|key-and-more|key-not-opened|signed|sender-silent|unsealable)"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,8 +275,8 @@ func TestClientThatSealsByItself(t *testing.T) {
 
 var clientLetterDefects = []clientDefect{
 	writes("T-8.5", "", "never seals from end to end", func(p *penman) { p.plain = true }),
-	writes("T-8.5", "client-key-unsealed", "does not seal when it is not told to whom", func(p *penman) { p.yields = true }),
-	writes("T-8.5", "client-key-unsealed", "takes an unsealed nil", func(p *penman) {
+	writes("T-8.19", "client-key-unsealed", "does not seal when it is not told to whom", func(p *penman) { p.yields = true }),
+	writes("T-8.19", "client-key-unsealed", "takes an unsealed nil", func(p *penman) {
 		p.believe = func(seal, answer []byte) (*value, error) {
 			if v, err := unpack(answer); err == nil && answerCode(v) == ok && v.get("body").get("key").isNil() {
 				return v, nil
@@ -272,6 +318,39 @@ var clientLetterDefects = []clientDefect{
 		}
 		return []raw{f.with("body", f.part("body").with("wait", false)).pack()}
 	}),
+	writes("T-8.9", "client-seals", "compresses", func(p *penman) { p.form.inside = uncompressed }),
+	writes("T-8.9", "client-signed", "signs without saying so before", func(p *penman) {
+		p.form.inside = func(signed []byte) []byte { return signed[6+13:] } // the one-pass signature packet
+	}),
+	writes("T-8.9", "client-seals", "one session key for all", func(p *penman) { p.form.session = new(session) }),
+	writes("T-8.10", "", "opens a SEALED in a SEALED", func(p *penman) { p.opens = true }),
+	writes("T-8.14", "", "minds no subkey", func(p *penman) {
+		p.holds = func(m *endToEnd, from, to *openpgp.Entity) bool {
+			return slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool {
+				return intends(s, to) && slices.ContainsFunc(from.Subkeys, func(sub openpgp.Subkey) bool { return m.verifies(s, sub.PublicKey) })
+			})
+		}
+	}),
+	writes("T-8.14", "", "minds no flag", func(p *penman) {
+		p.holds = func(m *endToEnd, from, to *openpgp.Entity) bool {
+			return m.signedBy(from, time.Now()) == nil || slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool {
+				return intends(s, to) && m.verifies(s, from.PrimaryKey)
+			})
+		}
+	}),
+	writes("T-8.15", "", "minds no past", func(p *penman) { p.ageless = true }),
+	writes("T-8.15", "", "minds no future", func(p *penman) {
+		p.holds = func(m *endToEnd, from, to *openpgp.Entity) bool {
+			return m.signedBy(from, time.Now()) == nil || slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool {
+				return s.CreationTime.After(time.Now()) && intends(s, to) && m.issued(s, from)
+			})
+		}
+	}),
+	writes("T-8.16", "", "minds no user id", func(p *penman) { p.unnamed = true }),
+	writes("T-8.17", "client-sender-silent", "waits for the certificate of a sender", func(p *penman) { p.patient = true }),
+	writes("T-8.17", "client-signed", "asks each time", func(p *penman) { p.curious = true }),
+	writes("T-8.18", "", "does not seal where it cannot", func(p *penman) { p.yields = true }),
+	writes("T-8.18", "", "does not say what it has not sent", func(p *penman) { p.quiet = true }),
 	ringed(),
 	writes("T-8.7", "", "does not sign", func(p *penman) { p.sign = func(*signature) bool { return false } }),
 	writes("T-8.7", "", "names no recipient", func(p *penman) { p.sign = func(s *signature) bool { s.intended = nil; return true } }),

@@ -183,6 +183,9 @@ func (w *wrapper) send(ctx context.Context, c *client.Client, line string) error
 	}
 	body, err := w.d.penman.write(ctx, c, w.to, line)
 	if err != nil {
+		if w.d.penman.quiet {
+			return nil
+		}
 		return err
 	}
 	return c.Send(ctx, client.Outgoing{To: w.to, Body: body})

@@ -28,6 +28,9 @@ func TestVectorsOfEndToEndMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 		opened, err := (&correspondent{openingKey: key}).openEndToEnd(content.get("body").bytes())
+		if err == nil && len(opened.how.against) > 0 {
+			err = errors.New(opened.how.against[0])
+		}
 		if (err != nil) != (v.Error != "") || errors.Is(err, errNotForKey) != (v.Error == "CANNOT_OPEN") {
 			t.Errorf("%s: opened %v, want error %q", v.Name, err, v.Error)
 			continue
@@ -38,14 +41,14 @@ func TestVectorsOfEndToEndMessages(t *testing.T) {
 			}
 			continue
 		}
-		if !bytes.Equal(opened.how.plain, v.Plain) || len(opened.how.against) > 0 {
-			t.Errorf("%s: opened to % x, against it is %v; want % x", v.Name, opened.how.plain, opened.how.against, v.Plain)
+		if !bytes.Equal(opened.how.plain, v.Plain) {
+			t.Errorf("%s: opened to % x; want % x", v.Name, opened.how.plain, v.Plain)
 		}
 		if _, clauses := readBody("content", v.Plain, true); len(clauses) > 0 {
 			t.Errorf("%s: what is inside breaks %v", v.Name, clauses)
 		}
 		why := opened.signedBy(keys[v.From], time.Unix(v.Clock, 0))
-		if (why == nil) != v.Signed || !v.Signed && (v.Clause == "T-8.3") != (len(opened.signatures) > 0) {
+		if (why == nil) != v.Signed || !v.Signed && (v.Clause != "") != (len(opened.signatures) > 0) {
 			t.Errorf("%s: signed %v, %v; want %v, %s %s", v.Name, why == nil, why, v.Signed, v.Clause, v.Reason)
 		}
 	}

@@ -149,8 +149,8 @@ func endToEndVectors(t testing.TB, r *ring) []EndToEnd {
 		vectors = append(vectors, v)
 	}
 	counts := func(name string, msg []byte) { one(EndToEnd{Name: name, Signed: true}, msg) }
-	unsigned := func(name, reason string, how signing) {
-		one(EndToEnd{Name: name, Clause: "T-8.3", Reason: reason}, sealed(bob3, v1(signed(how))))
+	unsigned := func(clause, name, reason string, how signing) {
+		one(EndToEnd{Name: name, Clause: clause, Reason: reason}, sealed(bob3, v1(signed(how))))
 	}
 	refused := func(name, reason string, msg []byte) {
 		one(EndToEnd{Name: name, Error: "REFUSED", Clause: "T-8.4", Reason: reason}, msg)
@@ -166,22 +166,25 @@ func endToEndVectors(t testing.TB, r *ring) []EndToEnd {
 
 	one(EndToEnd{Name: "not signed, SEIPD 1", Reason: "no signature"}, sealed(bob3, v1(lit)))
 	one(EndToEnd{Name: "not signed, SEIPD 2", Reason: "no signature"}, sealed(bob6, v2(lit)))
-	unsigned("signed by somebody else", "the signer is not whose certificate is kept for the sender", signing{by: r.mallory})
-	unsigned("for somebody else", "another intended recipient", signing{to: r.mallory.PrimaryKey.Fingerprint})
-	unsigned("for the subkey", "the intended recipient is no certificate", signing{to: to.Fingerprint})
-	unsigned("for nobody", "no intended recipient", signing{none: true})
-	unsigned("for the recipient, outside the signature", "the signature does not cover the intended recipient", signing{unhashed: true})
-	unsigned("a signature over other words", "the signature does not hold", signing{over: []byte("other words")})
-	unsigned("signed by the expired subkey", "the subkey had expired", signing{subkey: 2})
-	unsigned("signed by the revoked subkey", "the subkey is revoked", signing{subkey: 3})
-	unsigned("signed by a subkey without cross-certification", "the subkey has not certified the primary key", signing{subkey: 4})
-	unsigned("signed by the primary key", "the primary key certifies and does not sign", signing{primary: true})
+	unsigned("T-8.3", "signed by somebody else", "the signer is not whose certificate is kept for the sender", signing{by: r.mallory})
+	unsigned("T-8.3", "for somebody else", "another intended recipient", signing{to: r.mallory.PrimaryKey.Fingerprint})
+	unsigned("T-8.3", "for the subkey", "the intended recipient is no certificate", signing{to: to.Fingerprint})
+	unsigned("T-8.3", "for nobody", "no intended recipient", signing{none: true})
+	unsigned("T-8.3", "for the recipient, outside the signature", "the signature does not cover the intended recipient", signing{unhashed: true})
+	unsigned("T-8.3", "a signature over other words", "the signature does not hold", signing{over: []byte("other words")})
+	unsigned("T-8.14", "signed by the expired subkey", "the subkey had expired", signing{subkey: 2})
+	unsigned("T-8.14", "signed by the revoked subkey", "the subkey is revoked", signing{subkey: 3})
+	unsigned("T-8.14", "signed by a subkey without cross-certification", "the subkey has not certified the primary key", signing{subkey: 4})
+	unsigned("T-8.14", "signed by the primary key", "the primary key certifies and does not sign", signing{primary: true})
+	unsigned("T-8.15", "signed two hours from now", "the signature is of the future", signing{at: clock.Add(2 * time.Hour)})
 
 	one(EndToEnd{Name: "sealed to somebody else", Error: "CANNOT_OPEN", Clause: "T-8.4", Reason: "no session key is for a key of the user"}, sealed(other3, v1(good)))
 	flipped := v1(good)
 	flipped[len(flipped)-1] ^= 1
 	refused("a byte changed", "the integrity check fails", sealed(bob3, flipped))
 	refused("no integrity protection", "data without integrity protection", sealed(bob3, pgp(typeUnprotected, v1(good)[7:])))
+	refused("compressed by ZIP", "compressed data", sealed(bob3, v1(pgp(typeCompressed, []byte{1}, s.deflate(good)))))
+	refused("two signatures", "packets where none of their kind may stand", sealed(bob3, v1(before, before, lit, behind, behind)))
 	refused("two literals", "two literal packets", sealed(bob3, v1(lit, lit)))
 	refused("nothing inside", "no literal packet", sealed(bob3, v1(padding)))
 	refused("no OpenPGP message", "no OpenPGP packet", sealed([]byte("hello")))
