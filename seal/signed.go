@@ -107,6 +107,8 @@ func (k *UserKey) Open(msg []byte) (*Opened, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMessage, err)
 	}
+	// What waits in a mailbox, or in a drawer, was sealed to a subkey that was in use then: at the
+	// beginning of time none has ended.
 	key, err := unwrapFirst(e.keys, k.decryption, time.Time{})
 	if err != nil {
 		return nil, err

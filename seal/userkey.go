@@ -203,10 +203,6 @@ func userKeyOf(entity *openpgp.Entity) (*UserKey, error) {
 	if k.decryption, err = decryptionKeys(entity); err != nil {
 		return nil, err
 	}
-	// What waits in a mailbox, or in a drawer, was sealed to a key that was in use then.
-	for i := range k.decryption {
-		k.decryption[i].ended = time.Time{}
-	}
 	var certificate bytes.Buffer
 	if err := entity.Serialize(&certificate); err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
