@@ -45,7 +45,7 @@ func TestBrokenNodes(t *testing.T) {
 			n, o := n, options(n)
 			switch {
 			case d.second:
-				n, o = withSecond(t, d.hand, d.own)
+				n, o = withSecond(t, d)
 				o.PeerRate = peerRate
 			case d.own != nil:
 				n = tipttest.Start(t, d.own)

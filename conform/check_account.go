@@ -14,6 +14,7 @@ func accountScenarios() []scenario {
 		{name: "sign-in", clauses: []string{"T-4.19", "T-4.20", "T-4.21", "T-4.22", "T-4.26"}, run: checkSignIn},
 		{name: "credentials", clauses: []string{"T-4.23", "T-4.24"}, run: checkCredentials},
 		{name: "failed-sign-ins", clauses: []string{"T-3.35", "T-4.53"}, run: checkFailedSignIns},
+		{name: "sign-in-times", clauses: []string{"T-4.25"}, run: checkSignInTimes},
 		{name: "set-password", clauses: []string{"T-4.38", "T-4.39", "T-4.40", "T-4.41"}, run: checkSetPassword},
 		{name: "delete-account", clauses: []string{"T-4.46", "T-4.47", "T-4.48", "T-4.49", "T-4.101"}, run: checkDeleteAccount},
 		{name: "set-key", clauses: []string{"T-4.51", "T-4.52"}, run: checkSetKey},
@@ -215,6 +216,46 @@ func checkFailedSignIns(t *T) {
 	}
 	grown := time.Duration(p.wait()) * time.Millisecond
 	t.check(c, grown > wait, fmt.Sprintf("BUSY with a `wait` over %v after a further failure", wait), grown.String())
+}
+
+// checkSignInTimes has names that are known and names that are not refused in turn. However loaded a machine is, of
+// two that take the same time not always the same one is much faster.
+func checkSignInTimes(t *T) {
+	const (
+		names   = 7 // known, each so often that no limit on failures is met
+		each    = 3
+		pairs   = names * each
+		unequal = pairs - 1
+		least   = time.Millisecond
+	)
+	c := t.greeted()
+	refused := func(name string) time.Duration {
+		start := time.Now()
+		p := c.response(c.ask(reqSignIn, fields{"user", name, "pass", "wrong password"}))
+		if p.code == errBusy {
+			t.skip("SIGN_IN is BUSY, and no time was compared")
+		}
+		return time.Since(start)
+	}
+	var known []*user
+	for range names {
+		known = append(known, t.newUser())
+	}
+	knownFaster, unknownFaster := 0, 0
+	for i := range pairs {
+		a, b := refused(known[i%names].name), refused(t.name())
+		if b > 2*a+least {
+			knownFaster++
+		}
+		if a > 2*b+least {
+			unknownFaster++
+		}
+	}
+	t.on("T-4.25")
+	for who, faster := range map[string]int{"known": knownFaster, "unknown": unknownFaster} {
+		t.check(c, faster < unequal, "a wrong password refused as fast for users that are known as for those that are not",
+			fmt.Sprintf("more than twice as fast for %s users in %d of %d pairs", who, faster, pairs))
+	}
 }
 
 func checkSetPassword(t *T) {

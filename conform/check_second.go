@@ -13,6 +13,7 @@ func secondScenarios() []scenario {
 		{name: "second-answers", clauses: []string{"T-4.68", "T-5.42", "T-5.44"}, run: checkSecondAnswers, peer: true},
 		{name: "second-returns", clauses: []string{"T-4.95", "T-4.96", "T-5.42"}, run: checkSecondReturns, peer: true},
 		{name: "second-retries", clauses: []string{"T-4.61", "T-5.42", "T-5.53"}, run: checkSecondRetries, peer: true},
+		{name: "second-pauses", clauses: []string{"T-4.63"}, run: checkSecondPauses, peer: true},
 		{name: "second-keys", clauses: []string{"T-4.70", "T-4.73"}, run: checkSecondKeys, peer: true},
 		{name: "second-certificates", clauses: []string{"T-5.44"}, run: checkSecondCertificates, peer: true},
 	}
@@ -254,6 +255,39 @@ func checkSecondRetries(t *T) {
 	if tried == 0 {
 		t.skip(fmt.Sprintf("the node did not try again within %v, which it need not", retryPatience))
 	}
+}
+
+// checkSecondPauses refuses a message again and again. Pauses may have a random part, so it looks for one that is
+// clearly longer than the first, and takes many that are not for no growth.
+func checkSecondPauses(t *T) {
+	const (
+		enough   = 5 // pauses
+		patience = 40 * time.Second
+	)
+	c := t.member()
+	s := t.part(c, facePauses)
+	c.wantOK(c.exchange(reqForward, s.forward(false, "again and again")))
+	var last time.Time
+	var pauses []time.Duration
+	for end := time.Now().Add(patience); len(pauses) < enough; {
+		one := s.arrival(time.Until(end), func(*post) bool { return true })
+		if one == nil {
+			t.skip(fmt.Sprintf("the pauses of the first %v tell nothing: %v", patience, pauses))
+		}
+		now := time.Now()
+		if !last.IsZero() {
+			pauses = append(pauses, now.Sub(last).Round(time.Millisecond))
+			if pauses[len(pauses)-1] > pauses[0]*3/2 {
+				t.on("T-4.63")
+				one.answer <- delivered
+				return
+			}
+		}
+		last = now
+		one.answer <- status(500)
+	}
+	t.on("T-4.63")
+	t.wrong(c, "growing pauses between the attempts to forward a message", fmt.Sprint(pauses))
 }
 
 func checkSecondKeys(t *T) {

@@ -54,7 +54,6 @@ const (
 	takesHours = "shows only after an hour"
 	needsNames = "needs names that resolve as the suite wishes"
 	faulty     = "says that something in the node is broken, which no guest can bring about from outside"
-	statistics = "shows only in statistics of times, which a loaded machine falsifies"
 )
 
 // Clauses returns all clauses, in the order of the specification.

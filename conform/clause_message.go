@@ -4,8 +4,8 @@ package conform
 var messageClauses = []Clause{
 	{"T-4.60", Must, NodeSide, Draft, "FORWARD with `wait` true has the destination's answer as `resp`; the node's own name serves as well.", ""},
 	{"T-4.61", Must, NodeSide, Ours, "FORWARD with `wait` false is answered with nil, and then delivered or returned.", ""},
-	{"T-4.62", Must, NodeSide, Ours, "That nil says that the message is on stable storage.", inside},
-	{"T-4.63", Must, NodeSide, Ours, "The outbox retries with growing pauses for up to 5 days.", takesDays},
+	{"T-4.62", Must, NodeSide, Ours, "That nil says that the message is on stable storage: a node that is killed still has it.", ""},
+	{"T-4.63", Must, NodeSide, Ours, "The outbox retries with growing pauses.", ""},
 	{"T-4.64", Must, NodeSide, Draft, "A `msg` of 2,000,000 bytes is taken, a longer one is TOO_LARGE.", ""},
 	{"T-4.65", Must, NodeSide, Ours, "A `ref` is 16 bytes long, else MALFORMED.", ""},
 	{"T-4.66", Must, NodeSide, Ours, "A `wait` false FORWARD with a `ref` and destination that the user's outbox still holds is answered likewise.", ""},
@@ -45,6 +45,7 @@ var messageClauses = []Clause{
 	{"T-4.101", Must, NodeSide, Ours, "When an account is deleted its devices are gone: no token of theirs signs in.", ""},
 	{"T-4.102", Must, NodeSide, Ours, "A full mailbox first drops the oldest messages that at least one device has taken, and no others.", ""},
 	{"T-4.103", Must, NodeSide, Ours, "RETURNs are outside the mailbox's quota.", ""},
+	{"T-4.105", Must, NodeSide, Ours, "The outbox retries for up to 5 days.", takesDays},
 	{"T-4.104", Must, NodeSide, Ours, "When an account is deleted its mailbox is gone.", inside},
 	{"T-4.99", Should, ClientSide, Ours, "A client adds a random part to GOING_AWAY's `wait`.", ""},
 }

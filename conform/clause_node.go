@@ -49,7 +49,7 @@ var nodeClauses = []Clause{
 	{"T-5.46", Must, NodeSide, Ours, "A vouched request is 400 for a fault of the message's form or integrity, and 200 with an answer whenever the message could be opened, or with CANNOT_OPEN, of the type that the answer has.", ""},
 	{"T-5.47", Must, NodeSide, Draft, "A node hands `msg` over by a POST to `/api/forward` of the destination, as the client gave it, of type `application/octet-stream`.", ""},
 	{"T-5.48", Must, NodeSide, Ours, "A message with the session key of an earlier one, in the same encrypted form, is opened with SEIPD version 2, and refused when its integrity check fails.", ""},
-	{"T-5.49", Must, NodeSide, Ours, "The answer to MESSAGE says that it is on stable storage.", inside},
+	{"T-5.49", Must, NodeSide, Ours, "The answer to MESSAGE says that it is on stable storage: a node that is killed still has it.", ""},
 	{"T-5.50", Must, NodeSide, Ours, "All anonymous senders count as one, when it comes to repeated messages, and as none that is vouched for.", ""},
 	{"T-5.51", Must, NodeSide, Ours, "A node keeps another's certificate for vouching 1 h at most.", takesHours},
 	{"T-5.52", Must, NodeSide, Ours, "A node connects to port 443, and after resolution to public unicast addresses, alone, in 10 s.", needsNames},

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/account"
 	"github.com/tipt/tipt-go/internal/tipttest"
 	"github.com/tipt/tipt-go/node"
 )
@@ -29,7 +30,7 @@ func operate(t *testing.T, n *tipttest.Node, configure func(*node.Config)) func(
 	return func(ctx context.Context, args ...string) (string, error) {
 		path, body := "", any(nil)
 		switch args[0] {
-		case "restart":
+		case "restart", "kill": // the proxy is what loses messages
 			n.Restart(t, configure)
 			return "", nil
 		case "maintenance":
@@ -197,6 +198,40 @@ func rotating(name string, serve func(p *page, before []byte), answer func() raw
 	return d
 }
 
+// costly is a node at which a password's hash takes its time.
+func costly(c *node.Config) { c.Hash = account.HashCost{Memory: 19 << 10} }
+
+// hasty is a node that looks at the passwords of those alone whom it knows.
+func hasty() defect {
+	var mu sync.Mutex // guards known
+	known := make(map[string]bool)
+	return defect{clause: "T-4.25", name: "is hasty with those whom it does not know", own: costly, ask: func(b *bent, f fields) []raw {
+		mu.Lock()
+		defer mu.Unlock()
+		name := words(f.part("body"), "user")
+		switch {
+		case number(f, "reqt") == reqRegister:
+			known[name] = true
+		case number(f, "reqt") == reqSignIn && !known[name]:
+			return b.fail(f, errCredentials)
+		}
+		return nil
+	}}
+}
+
+// forgetful is a node that loses every tenth message of one kind, and says that it has it.
+func forgetful(clause string, wait byte, body any) defect {
+	return defect{clause: clause, name: "forgets what it has not written down", own: asUsual, ask: func(b *bent, f fields) []raw {
+		if number(f, "reqt") != reqForward || !isBool(f.part("body"), "wait", wait) {
+			return nil
+		}
+		if b.count++; b.count%10 != 0 {
+			return nil
+		}
+		return b.tell(fields{"ver", "1.0.0", "id", f.get("id"), "pakt", pktResponse, "body", body})
+	}}
+}
+
 // ownDefects are nodes that are broken in what needs a configuration or an operator, or waits.
 var ownDefects = []defect{
 	{clause: "T-1.8", name: "does not say when to come again", own: asUsual, head: func(h http.Header) { h.Del("Retry-After") }},
@@ -217,6 +252,9 @@ var ownDefects = []defect{
 	short("T-1.12", "closes the youngest", youngUnsigned, 1013),
 	short("T-1.12", "closes with another code", longUnsigned, 1012),
 	short("T-1.33", "closes with another code", longUnsigned, 1012),
+	hasty(),
+	forgetful("T-4.62", 0xc2, nil),
+	forgetful("T-5.49", 0xc3, fields{"resp", bin(fields{"body", nil}.pack())}),
 	rotating("does not rotate", func(p *page, before []byte) { p.body = before }, nil),
 	rotating("makes another primary key", func(p *page, _ []byte) { p.body = strangersKey() }, nil),
 	rotating("forgets its old key", nil, func() raw { return fields{"err", fields{"code", errCannotOpen}}.pack() }),

@@ -30,9 +30,10 @@ const (
 	faceTLS    = "tls"
 	faceBarred = "barred"
 	faceLoud   = "loud"
+	facePauses = "pauses"
 )
 
-var faces = []string{faceOrder, faceStatus, faceRetry, faceVouch, faceKey, faceLarge, faceTLS, faceBarred, faceLoud}
+var faces = []string{faceOrder, faceStatus, faceRetry, faceVouch, faceKey, faceLarge, faceTLS, faceBarred, faceLoud, facePauses}
 
 // PeerNames are the names of the second node that the suite plays, below the one that
 // [Options].Peer gives it.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tipt/tipt-go/internal/tipttest"
 	"github.com/tipt/tipt-go/node"
@@ -39,6 +40,7 @@ type defect struct {
 	own    func(*node.Config)  // the node is one of its own, configured so and with an operator
 	second bool                // it is one that reaches the second node
 	hand   func(*http.Request) // what it hands over to the second node
+	pace   time.Duration       // at which it tries again what the second node fails to take; 0: its own
 }
 
 // A page is an HTTP response.

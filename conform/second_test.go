@@ -1,13 +1,16 @@
 package conform
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"os"
 	"path/filepath"
@@ -24,9 +27,9 @@ import (
 const secondBase = "second.example"
 
 // withSecond starts a node that reaches the second node that the suite plays, and returns how
-// the suite reaches both, and the node's operator. hand, unless it is nil, changes what the node
-// hands over, and own the node's configuration.
-func withSecond(t *testing.T, hand func(*http.Request), own func(*node.Config)) (*tipttest.Node, Options) {
+// the suite reaches both, and the node's operator. The defect is that of its configuration and of what it hands
+// over.
+func withSecond(t *testing.T, d defect) (*tipttest.Node, Options) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -40,8 +43,8 @@ func withSecond(t *testing.T, hand func(*http.Request), own func(*node.Config)) 
 	roots := x509.NewCertPool()
 	roots.AddCert(a.certificate)
 	address := listener.Addr().String()
-	if hand != nil {
-		address = between(t, a, roots, address, hand)
+	if d.hand != nil || d.pace > 0 {
+		address = between(t, a, roots, address, d)
 	}
 	barred := filepath.Join(t.TempDir(), "barred")
 	if err := os.WriteFile(barred, nil, 0o600); err != nil {
@@ -56,8 +59,8 @@ func withSecond(t *testing.T, hand func(*http.Request), own func(*node.Config)) 
 		for _, name := range PeerNames(secondBase) {
 			c.Resolve[tipt.NodeName(name)] = address
 		}
-		if own != nil {
-			own(c)
+		if d.own != nil {
+			d.own(c)
 		}
 	}
 	n := tipttest.Start(t, configure)
@@ -81,7 +84,7 @@ func withSecond(t *testing.T, hand func(*http.Request), own func(*node.Config)) 
 }
 
 // between is what stands between the two nodes, at the address that it returns.
-func between(t *testing.T, a *authority, roots *x509.CertPool, second string, hand func(*http.Request)) (address string) {
+func between(t *testing.T, a *authority, roots *x509.CertPool, second string, d defect) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -101,8 +104,13 @@ func between(t *testing.T, a *authority, roots *x509.CertPool, second string, ha
 		}},
 		Handler: &httputil.ReverseProxy{Transport: transport, ErrorLog: quiet, Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "https", r.In.Host, r.In.Host
-			hand(r.Out)
+			if d.hand != nil {
+				d.hand(r.Out)
+			}
 		}},
+	}
+	if d.pace > 0 {
+		server.Handler = again(server.Handler, d.pace)
 	}
 	served := make(chan struct{})
 	go func() {
@@ -116,6 +124,32 @@ func between(t *testing.T, a *authority, roots *x509.CertPool, second string, ha
 	return listener.Addr().String()
 }
 
+// again hands over what is answered 500 again and again, at that pace.
+func again(hand http.Handler, pace time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // so will the node
+		}
+		for {
+			answer := httptest.NewRecorder()
+			r.Body = io.NopCloser(bytes.NewReader(body))
+			hand.ServeHTTP(answer, r)
+			if answer.Code != http.StatusInternalServerError {
+				maps.Copy(w.Header(), answer.Header())
+				w.WriteHeader(answer.Code)
+				_, _ = w.Write(answer.Body.Bytes()) // the node sees when it fails
+				return
+			}
+			select {
+			case <-time.After(pace):
+			case <-r.Context().Done():
+				return
+			}
+		}
+	})
+}
+
 // peerRate is how many messages of another a node of the tests takes a minute, where it takes few.
 const peerRate = 30
 
@@ -125,7 +159,7 @@ func takesFew(c *node.Config) { c.Limits.PeerMessages = peerRate }
 func TestNodeOfTwo(t *testing.T) {
 	t.Parallel()     // it waits, mostly
 	const many = 300 // connections, which all other scenarios do with
-	_, o := withSecond(t, nil, func(c *node.Config) { takesFew(c); c.MaxConnections, c.NoLimits = many, false })
+	_, o := withSecond(t, defect{own: func(c *node.Config) { takesFew(c); c.MaxConnections, c.NoLimits = many, false }})
 	o.Connections, o.PeerRate = many, peerRate
 	report := run(t, o)
 	clean(t, report, "--slow", "by invitation", "not closed", "no anonymous")
@@ -214,6 +248,7 @@ var secondDefects = []defect{
 			p.status = 401
 		}
 	}).of2(),
+	{clause: "T-4.63", name: "tries again at one pace", second: true, pace: time.Second},
 	pages("T-5.45", "says 401", signedPath, func(p *page) {
 		if p.status == 403 {
 			p.status = 401

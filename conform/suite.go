@@ -51,7 +51,8 @@ type Options struct {
 	// Patience is how long a node may take for what it has to do at once; 0 is 15 s.
 	Patience time.Duration
 	// Admin is a shell command that is run with "maintenance on", "maintenance off", "invite new", "user disable NAME",
-	// "user enable NAME", "node block NAME", "node unblock NAME", "key rotate" or "restart".
+	// "user enable NAME", "node block NAME", "node unblock NAME", "key rotate", "restart" or
+	// "kill".
 	Admin string
 }
 
@@ -83,7 +84,7 @@ func scenarios() []scenario {
 	return slices.Concat(
 		transportScenarios(), packetScenarios(), exchangeScenarios(), orderScenarios(), nameScenarios(), accountScenarios(),
 		deviceScenarios(), forwardScenarios(), deliverScenarios(), mailboxScenarios(), quotaScenarios(), sealScenarios(), insideScenarios(), peerScenarios(), barredScenarios(),
-		operatorScenarios(), connectionScenarios(), slowScenarios(), draftScenarios(), secondScenarios(), vouchScenarios(),
+		operatorScenarios(), killedScenarios(), connectionScenarios(), slowScenarios(), draftScenarios(), secondScenarios(), vouchScenarios(),
 	)
 }
 

@@ -24,7 +24,7 @@ type conformCmd struct {
 	Connections int      `placeholder:"N" help:"The most connections that the node takes: a few hundred, for the suite takes them all."`
 	PeerRate    int      `placeholder:"N" help:"The most messages of another node that it takes a minute: a few hundred, for the suite sends more."`
 	Revision    string   `enum:"seed,draft," default:"" placeholder:"seed|draft" help:"The form of the packets: the protocol as first published, or that of its later drafts. Without it a node is tested in the former, a client in the one that it chooses."`
-	Admin       string   `placeholder:"CMD" help:"Shell command that does what the operator must: it is run with \"maintenance on\", \"maintenance off\", \"invite new\", \"user disable NAME\", \"user enable NAME\", \"node block NAME\", \"node unblock NAME\", \"key rotate\" or \"restart\" behind it."`
+	Admin       string   `placeholder:"CMD" help:"Shell command that does what the operator must: it is run with \"maintenance on\", \"maintenance off\", \"invite new\", \"user disable NAME\", \"user enable NAME\", \"node block NAME\", \"node unblock NAME\", \"key rotate\", \"restart\" or \"kill\" behind it."`
 	Peer        string   `placeholder:"NAME=HOST:PORT" help:"Play a second node there, under names below NAME. The node must reach them at this address."`
 	PeerCA      string   `name:"peer-ca" placeholder:"FILE" type:"path" help:"Certificate authority of the second node, which the node must trust; the file is made where missing."`
 	Format      string   `enum:"text,json,junit" default:"text" help:"Form of the report: text, json or junit (${default})."`
@@ -41,6 +41,7 @@ and the file operator:
   #!/bin/sh
   case "$1 $2" in
   "restart ") systemctl restart tiptd ;;
+  "kill ") systemctl kill -s KILL tiptd ;; # which has Restart=always
   "node block") echo "$3" >>/etc/tipt/block && systemctl kill -s HUP tiptd ;;
   "node unblock") sed -i "/^$3\$/d" /etc/tipt/block && systemctl kill -s HUP tiptd ;;
   *) exec tiptd "$@" --data /var/lib/tipt ;;
