@@ -89,8 +89,8 @@ func TestForeignImports(t *testing.T) {
 				{"github.com/coder/websocket", []string{"internal/ws", "internal/tipttest"}},
 				{"github.com/gobwas/ws", []string{"internal/ws"}},
 				{"golang.org/x/crypto/argon2", []string{"account"}},
-				{"modernc.org/sqlite", []string{"store/sqlite", "bench/floor", "bench/run"}},
-				{"modernc.org/libc", []string{"store/sqlite"}},
+				{"modernc.org/sqlite", []string{"internal/sqlite3", "store/sqlite", "bench/run"}},
+				{"modernc.org/libc", []string{"internal/sqlite3"}},
 				{"testing", []string{"internal/tipttest", "store/storetest"}},
 			} {
 				if within(imported, rule.library) && !slices.Contains(rule.only, dir) {

@@ -86,7 +86,7 @@ func (f *floor) commit(ctx context.Context) error {
 
 func (f *floor) transact(batch []operation) error {
 	w := f.db.write
-	if _, err := w.exec("BEGIN IMMEDIATE"); err != nil {
+	if err := w.Exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
 	taken := make(map[*user]int64) // up to which one
@@ -99,33 +99,29 @@ func (f *floor) transact(batch []operation) error {
 		}
 	}
 	for u, seq := range taken {
-		if _, err := w.exec("DELETE FROM messages WHERE user = ? AND seq <= ?", u.name, seq); err != nil {
+		if err := w.Exec("DELETE FROM messages WHERE user = ? AND seq <= ?", u.name, seq); err != nil {
 			return err
 		}
 	}
-	_, err := w.exec("COMMIT")
-	return err
+	return w.Exec("COMMIT")
 }
 
 func (f *floor) apply(o *operation) error {
 	w := f.db.write
 	switch {
 	case o.outgoing != nil && o.sent:
-		_, err := w.exec("DELETE FROM outbox WHERE id = ?", o.outgoing.id)
-		return err
+		return w.Exec("DELETE FROM outbox WHERE id = ?", o.outgoing.id)
 	case o.outgoing != nil:
-		_, err := w.exec("INSERT INTO outbox (id, user, sealed) VALUES (?, ?, ?)", o.outgoing.id, o.outgoing.user, o.outgoing.sealed)
-		return err
+		return w.Exec("INSERT INTO outbox (id, user, sealed) VALUES (?, ?, ?)", o.outgoing.id, o.outgoing.user, o.outgoing.sealed)
 	}
-	n, err := w.exec("INSERT INTO ids (mid, user, sender) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", o.id[:], o.to.name, o.sender)
+	n, err := w.Change("INSERT INTO ids (mid, user, sender) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", o.id[:], o.to.name, o.sender)
 	if err != nil || n == 0 {
 		return err // it came before
 	}
 	o.seq = o.to.stored + 1 // this goroutine alone changes stored
 	o.to.stored = o.seq
-	_, err = w.exec("INSERT INTO messages (user, seq, sender, mid, time, body) VALUES (?, ?, ?, ?, ?, ?)",
+	return w.Exec("INSERT INTO messages (user, seq, sender, mid, time, body) VALUES (?, ?, ?, ?, ?, ?)",
 		o.to.name, o.seq, o.sender, o.id[:], o.time.UnixMilli(), o.body)
-	return err
 }
 
 // committed does what an operation has been waiting for.

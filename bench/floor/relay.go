@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/bench/internal/bare"
+	"github.com/tipt/tipt-go/internal/sqlite3"
 	"github.com/tipt/tipt-go/seal"
 )
 
@@ -318,11 +318,12 @@ func (u *user) deliverLocked(db *database) error {
 func (u *user) readLocked(db *database) error {
 	db.reading.Lock()
 	defer db.reading.Unlock()
-	return db.read.query(5, func(v []driver.Value) {
+	return db.read.Query(5, func(v []sqlite3.Value) bool {
 		u.recent = append(u.recent, message{
-			seq: v[0].(int64), sender: v[1].(string), id: tipt.MessageID(v[2].([]byte)),
-			time: time.UnixMilli(v[3].(int64)), body: v[4].([]byte),
+			seq: v[0].Integer, sender: v[1].Text, id: tipt.MessageID(v[2].Blob),
+			time: time.UnixMilli(v[3].Integer), body: v[4].Blob,
 		})
+		return true
 	}, "SELECT seq, sender, mid, time, body FROM messages WHERE user = ? AND seq > ? ORDER BY seq LIMIT 0+?",
 		u.name, u.sent, int64(tipt.MaxDelivering))
 }

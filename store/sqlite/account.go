@@ -3,14 +3,15 @@ package sqlite
 import (
 	"math"
 
+	"github.com/tipt/tipt-go/internal/sqlite3"
 	"github.com/tipt/tipt-go/store"
 )
 
 func (w *writer) createUser(o *store.CreateUser) error {
 	o.ID, o.NameTaken, o.InviteInvalid = 0, false, false
-	v := make([]value, 1)
+	v := make([]sqlite3.Value, 1)
 	if o.Invite != nil {
-		found, err := w.c.one(v, "SELECT 1 FROM invites WHERE hash = ?", o.Invite[:])
+		found, err := w.c.One(v, "SELECT 1 FROM invites WHERE hash = ?", o.Invite[:])
 		if err != nil {
 			return err
 		}
@@ -19,7 +20,7 @@ func (w *writer) createUser(o *store.CreateUser) error {
 			return nil
 		}
 	}
-	taken, err := w.c.one(v, "SELECT 1 FROM users WHERE name = ?", string(o.Name))
+	taken, err := w.c.One(v, "SELECT 1 FROM users WHERE name = ?", string(o.Name))
 	if err != nil {
 		return err
 	}
@@ -28,16 +29,16 @@ func (w *writer) createUser(o *store.CreateUser) error {
 		return nil
 	}
 	if o.Invite != nil {
-		if err := w.c.exec("DELETE FROM invites WHERE hash = ?", o.Invite[:]); err != nil {
+		if err := w.c.Exec("DELETE FROM invites WHERE hash = ?", o.Invite[:]); err != nil {
 			return err
 		}
 	}
-	id, err := w.c.insert("INSERT INTO users (name, password, created) VALUES (?, ?, ?)",
+	id, err := w.c.Insert("INSERT INTO users (name, password, created) VALUES (?, ?, ?)",
 		string(o.Name), o.Password, o.Time.UnixMilli())
 	if err != nil {
 		return err
 	}
-	if err := w.c.exec("INSERT INTO mailboxes (user, seq, count, bytes) VALUES (?, 0, 0, 0)", id); err != nil {
+	if err := w.c.Exec("INSERT INTO mailboxes (user, seq, count, bytes) VALUES (?, 0, 0, 0)", id); err != nil {
 		return err
 	}
 	o.ID = store.UserID(id)
@@ -45,21 +46,18 @@ func (w *writer) createUser(o *store.CreateUser) error {
 }
 
 func (w *writer) setPassword(o *store.SetPassword) error {
-	if err := w.c.exec("UPDATE users SET password = ? WHERE id = ? AND NOT deleted", o.Password, int64(o.User)); err != nil {
+	if err := w.c.Exec("UPDATE users SET password = ? WHERE id = ? AND NOT deleted", o.Password, int64(o.User)); err != nil {
 		return err
 	}
-	err := w.c.exec("UPDATE devices SET token = NULL WHERE user = ? AND name <> ?", int64(o.User), o.Keep)
-	return err
+	return w.c.Exec("UPDATE devices SET token = NULL WHERE user = ? AND name <> ?", int64(o.User), o.Keep)
 }
 
 func (w *writer) setDisabled(o *store.SetDisabled) error {
-	err := w.c.exec("UPDATE users SET disabled = ? WHERE id = ? AND NOT deleted", flag(o.Disabled), int64(o.User))
-	return err
+	return w.c.Exec("UPDATE users SET disabled = ? WHERE id = ? AND NOT deleted", flag(o.Disabled), int64(o.User))
 }
 
 func (w *writer) setKey(o *store.SetKey) error {
-	err := w.c.exec("UPDATE users SET key = ? WHERE id = ? AND NOT deleted", o.Key, int64(o.User))
-	return err
+	return w.c.Exec("UPDATE users SET key = ? WHERE id = ? AND NOT deleted", o.Key, int64(o.User))
 }
 
 // deleteUser leaves the messages to trim, a batch never removes many at
@@ -77,7 +75,7 @@ func (w *writer) deleteUser(o *store.DeleteUser) error {
 		"DELETE FROM devices WHERE user = ?",
 		"DELETE FROM mailboxes WHERE user = ?",
 	} {
-		if err := w.c.exec(sql, int64(o.User)); err != nil {
+		if err := w.c.Exec(sql, int64(o.User)); err != nil {
 			return err
 		}
 	}
@@ -85,6 +83,5 @@ func (w *writer) deleteUser(o *store.DeleteUser) error {
 }
 
 func (w *writer) addInvite(o *store.AddInvite) error {
-	err := w.c.exec("INSERT INTO invites (hash, created) VALUES (?, ?) ON CONFLICT DO NOTHING", o.Hash[:], o.Time.UnixMilli())
-	return err
+	return w.c.Exec("INSERT INTO invites (hash, created) VALUES (?, ?) ON CONFLICT DO NOTHING", o.Hash[:], o.Time.UnixMilli())
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tipt/tipt-go/internal/sqlite3"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -53,13 +54,13 @@ func (w *writer) addBody(body []byte) (id int64, err error) {
 		if body == nil {
 			body = []byte{}
 		}
-		err = w.c.exec("INSERT INTO bodies (id, body) VALUES (?, ?)", id, body)
+		err = w.c.Exec("INSERT INTO bodies (id, body) VALUES (?, ?)", id, body)
 		return id, err
 	}
 	if err := w.blobs.create(id, body); err != nil {
 		return 0, err
 	}
-	err = w.c.exec("INSERT INTO files (id) VALUES (?)", id)
+	err = w.c.Exec("INSERT INTO files (id) VALUES (?)", id)
 	return id, err
 }
 
@@ -75,11 +76,11 @@ func (b *blobs) create(id int64, body []byte) error {
 
 // dropBodies deletes the bodies whose ids a SELECT returns.
 func (w *writer) dropBodies(selectIDs string, args ...any) error {
-	if err := w.c.exec("DELETE FROM bodies WHERE id IN ("+selectIDs+")", args...); err != nil {
+	if err := w.c.Exec("DELETE FROM bodies WHERE id IN ("+selectIDs+")", args...); err != nil {
 		return err
 	}
-	return w.c.query(1, func(v []value) bool {
-		w.blobs.dropped = append(w.blobs.dropped, integer(v[0]))
+	return w.c.Query(1, func(v []sqlite3.Value) bool {
+		w.blobs.dropped = append(w.blobs.dropped, v[0].Integer)
 		return true
 	}, "DELETE FROM files WHERE id IN ("+selectIDs+") RETURNING id", args...)
 }
@@ -138,7 +139,7 @@ func (b *blobs) close() error {
 }
 
 // openBlobs removes the files that are of no use to anybody and makes sure that the others are there.
-func openBlobs(c *conn, dir string) (*blobs, error) {
+func openBlobs(c *sqlite3.Conn, dir string) (*blobs, error) {
 	if err := os.Mkdir(blobDir(dir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
@@ -153,8 +154,8 @@ func openBlobs(c *conn, dir string) (*blobs, error) {
 		}
 	}
 	var missing error
-	if err := c.query(1, func(v []value) bool {
-		id := integer(v[0])
+	if err := c.Query(1, func(v []sqlite3.Value) bool {
+		id := v[0].Integer
 		if !found[id] {
 			missing = fmt.Errorf("the body of a message is missing: %s", blobPath(dir, id))
 		}
@@ -171,19 +172,19 @@ func openBlobs(c *conn, dir string) (*blobs, error) {
 			return nil, err
 		}
 	}
-	v := make([]value, 1)
-	_, err = c.one(v, "SELECT max(ifnull((SELECT max(id) FROM bodies), 0), ifnull((SELECT max(id) FROM files), 0))")
-	return &blobs{dir: dir, lastID: integer(v[0])}, err
+	v := make([]sqlite3.Value, 1)
+	_, err = c.One(v, "SELECT max(ifnull((SELECT max(id) FROM bodies), 0), ifnull((SELECT max(id) FROM files), 0))")
+	return &blobs{dir: dir, lastID: v[0].Integer}, err
 }
 
 // readBlob returns the body of a row that a reader has found. It is gone when the row was
 // deleted since.
-func readBlob(c *conn, dir string, id int64) (body []byte, gone bool, err error) {
+func readBlob(c *sqlite3.Conn, dir string, id int64) (body []byte, gone bool, err error) {
 	body, err = os.ReadFile(blobPath(dir, id))
 	if !errors.Is(err, fs.ErrNotExist) {
 		return body, false, err
 	}
-	found, rerr := c.one(make([]value, 1), "SELECT 1 FROM files WHERE id = ?", id)
+	found, rerr := c.One(make([]sqlite3.Value, 1), "SELECT 1 FROM files WHERE id = ?", id)
 	if rerr != nil || !found {
 		return nil, !found, rerr
 	}

@@ -1,37 +1,21 @@
 package sqlite
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
-	"modernc.org/libc"
-	lib "modernc.org/sqlite/lib"
+	"github.com/tipt/tipt-go/internal/sqlite3"
 )
-
-// A conn is one connection to the database, for one goroutine at a time. It calls SQLite's own
-// functions: a driver of database/sql has to make some ten objects for each statement, and there are
-// six statements in a message's life.
-type conn struct {
-	tls   *libc.TLS // what SQLite takes for its thread
-	db    uintptr   // *sqlite3
-	stmts map[string]*stmt
-	out   uintptr // outSize bytes, for what SQLite returns by a pointer
-	row   []value // used again by every query
-}
-
-// outSize is the size of two pointers, on any machine.
-const outSize = 16
 
 // busyTimeout is for another program that has locked the database.
 const busyTimeout = "PRAGMA busy_timeout = 10000"
 
 // openConn connects to a database file, making it where it does not exist.
 // Checkpoints are the caller's: SQLite's automatic ones hide their errors.
-func openConn(path string, pragmas ...string) (*conn, error) {
-	c := &conn{tls: libc.NewTLS(), stmts: make(map[string]*stmt)}
-	if err := c.open(path); err != nil {
-		return nil, errors.Join(err, c.close())
+func openConn(path string, pragmas ...string) (*sqlite3.Conn, error) {
+	c, err := sqlite3.Open(path)
+	if err != nil {
+		return nil, err
 	}
 	for _, p := range append([]string{
 		busyTimeout,
@@ -40,171 +24,17 @@ func openConn(path string, pragmas ...string) (*conn, error) {
 		"PRAGMA wal_autocheckpoint = 0",
 		"PRAGMA temp_store = MEMORY",
 	}, pragmas...) {
-		if err := c.script(p); err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", p, err), c.close())
+		if err := c.Script(p); err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", p, err), c.Close())
 		}
 	}
-	v := make([]value, 1)
-	_, err := c.one(v, "PRAGMA journal_mode")
-	if err == nil && text(v[0]) != "wal" {
-		err = fmt.Errorf("no write-ahead log on this file system: journal mode is %q", text(v[0]))
+	v := make([]sqlite3.Value, 1)
+	_, err = c.One(v, "PRAGMA journal_mode")
+	if err == nil && v[0].Text != "wal" {
+		err = fmt.Errorf("no write-ahead log on this file system: journal mode is %q", v[0].Text)
 	}
 	if err != nil {
-		return nil, errors.Join(err, c.close())
+		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
-}
-
-func (c *conn) open(path string) error {
-	if c.out = libc.Xcalloc(c.tls, 1, outSize); c.out == 0 {
-		return errMemory
-	}
-	name, err := libc.CString(path)
-	if err != nil {
-		return err
-	}
-	defer libc.Xfree(c.tls, name)
-	// Nobody else uses the connection meanwhile, so SQLite need not lock it.
-	rc := lib.Xsqlite3_open_v2(c.tls, name, c.out, lib.SQLITE_OPEN_READWRITE|lib.SQLITE_OPEN_CREATE|lib.SQLITE_OPEN_NOMUTEX, 0)
-	c.db = c.pointer() // also of one that could not be opened
-	if rc == lib.SQLITE_OK {
-		rc = lib.Xsqlite3_extended_result_codes(c.tls, c.db, 1)
-	}
-	return c.check(rc)
-}
-
-// pointer takes the pointer that SQLite returned in c.out.
-func (c *conn) pointer() uintptr {
-	out := libc.GoBytes(c.out, outSize)
-	p := uintptr(binary.NativeEndian.Uint64(out)) // behind one of 32 bits stand zeros, on machines that begin with the low byte, as those all do
-	clear(out)
-	return p
-}
-
-func (c *conn) close() error {
-	var errs []error
-	for _, s := range c.stmts {
-		errs = append(errs, c.check(lib.Xsqlite3_finalize(c.tls, s.handle)))
-		libc.Xfree(c.tls, s.memory)
-	}
-	if c.db != 0 {
-		errs = append(errs, c.check(lib.Xsqlite3_close(c.tls, c.db)))
-	}
-	libc.Xfree(c.tls, c.out)
-	c.tls.Close()
-	return errors.Join(errs...)
-}
-
-// script runs statements that are not worth keeping prepared.
-func (c *conn) script(sql string) error {
-	s, err := libc.CString(sql)
-	if err != nil {
-		return err
-	}
-	defer libc.Xfree(c.tls, s)
-	return c.check(lib.Xsqlite3_exec(c.tls, c.db, s, 0, 0, 0))
-}
-
-// prepare returns the prepared statement for sql, which must be a constant:
-// statements are kept until the connection closes. Limits are written "LIMIT 0+?": for a bare
-// parameter SQLite looks at the value and compiles the statement anew for each.
-func (c *conn) prepare(sql string) (*stmt, error) {
-	if s := c.stmts[sql]; s != nil {
-		return s, nil
-	}
-	p, err := libc.CString(sql)
-	if err != nil {
-		return nil, err
-	}
-	defer libc.Xfree(c.tls, p)
-	if rc := lib.Xsqlite3_prepare_v3(c.tls, c.db, p, -1, lib.SQLITE_PREPARE_PERSISTENT, c.out, 0); rc != lib.SQLITE_OK {
-		return nil, c.failure(rc)
-	}
-	s := &stmt{c: c, handle: c.pointer()}
-	s.params = int(lib.Xsqlite3_bind_parameter_count(c.tls, s.handle))
-	c.stmts[sql] = s
-	return s, nil
-}
-
-// exec runs a statement. Arguments are int64, string, []byte or nil.
-func (c *conn) exec(sql string, args ...any) error {
-	return c.query(0, func([]value) bool { return true }, sql, args...)
-}
-
-// change runs a statement and returns how many rows it changed.
-func (c *conn) change(sql string, args ...any) (int64, error) {
-	if err := c.exec(sql, args...); err != nil {
-		return 0, err
-	}
-	return lib.Xsqlite3_changes64(c.tls, c.db), nil
-}
-
-// insert runs an INSERT and returns the new row's id.
-func (c *conn) insert(sql string, args ...any) (int64, error) {
-	if err := c.exec(sql, args...); err != nil {
-		return 0, err
-	}
-	return lib.Xsqlite3_last_insert_rowid(c.tls, c.db), nil
-}
-
-// query runs a SELECT of n columns and calls row for each row until it
-// returns false. The values are row's to keep, the slice is not. No other statement may
-// run on c meanwhile.
-func (c *conn) query(n int, row func(v []value) bool, sql string, args ...any) (err error) {
-	s, err := c.prepare(sql)
-	if err != nil {
-		return err
-	}
-	if err := s.bind(args); err != nil {
-		return err
-	}
-	defer func() {
-		// It repeats the error of a step that failed.
-		if rc := lib.Xsqlite3_reset(c.tls, s.handle); err == nil {
-			err = c.check(rc)
-		}
-	}()
-	for len(c.row) < n {
-		c.row = append(c.row, value{})
-	}
-	v := c.row[:n]
-	defer clear(v)
-	for {
-		switch rc := lib.Xsqlite3_step(c.tls, s.handle); rc {
-		case lib.SQLITE_DONE:
-			return nil
-		case lib.SQLITE_ROW:
-		default:
-			return c.failure(rc)
-		}
-		for i := range v {
-			v[i] = s.column(i)
-		}
-		if !row(v) {
-			return nil
-		}
-	}
-}
-
-// one is query for at most one row. It reports whether there was one.
-func (c *conn) one(v []value, sql string, args ...any) (found bool, err error) {
-	err = c.query(len(v), func(row []value) bool {
-		copy(v, row)
-		found = true
-		return false
-	}, sql, args...)
-	return found, err
-}
-
-// written returns how many pages were written, to the log, since it was last called with reset.
-func (c *conn) written(reset bool) (int, error) {
-	again := int32(0)
-	if reset {
-		again = 1
-	}
-	rc := lib.Xsqlite3_db_status(c.tls, c.db, lib.SQLITE_DBSTATUS_CACHE_WRITE, c.out, c.out+outSize/2, again)
-	out := libc.GoBytes(c.out, outSize)
-	pages := int(binary.NativeEndian.Uint32(out))
-	clear(out)
-	return pages, c.check(rc)
 }

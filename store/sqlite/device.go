@@ -3,6 +3,7 @@ package sqlite
 import (
 	"slices"
 
+	"github.com/tipt/tipt-go/internal/sqlite3"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -12,8 +13,8 @@ func (w *writer) knowPlaces(b *mailbox) error {
 		return nil
 	}
 	b.places = b.places[:0]
-	err := w.c.query(2, func(v []value) bool {
-		b.places = append(b.places, place{device: text(v[0]), seq: integer(v[1])})
+	err := w.c.Query(2, func(v []sqlite3.Value) bool {
+		b.places = append(b.places, place{device: v[0].Text, seq: v[1].Integer})
 		return true
 	}, "SELECT name, place FROM devices WHERE user = ? AND place IS NOT NULL", int64(b.user))
 	b.placesKnown = err == nil
@@ -27,7 +28,7 @@ func (w *writer) writePlaces(b *mailbox) error {
 			continue
 		}
 		p.changed = false
-		if err := w.c.exec("UPDATE devices SET place = ? WHERE user = ? AND name = ?",
+		if err := w.c.Exec("UPDATE devices SET place = ? WHERE user = ? AND name = ?",
 			p.seq, int64(b.user), p.device); err != nil {
 			return err
 		}
@@ -103,16 +104,16 @@ func (w *writer) signIn(o *store.SignIn) error {
 		return err
 	}
 	user, now := int64(o.User), o.Time.UnixMilli()
-	v := make([]value, 2)
-	if _, err := w.c.one(v, `INSERT INTO devices (user, name, created, seen) VALUES (?, ?, ?, ?)
+	v := make([]sqlite3.Value, 2)
+	if _, err := w.c.One(v, `INSERT INTO devices (user, name, created, seen) VALUES (?, ?, ?, ?)
 		ON CONFLICT (user, name) DO UPDATE SET seen = excluded.seen
 		RETURNING token IS NOT NULL, place`, user, o.Device, now, now); err != nil {
 		return err
 	}
-	hasToken, hasPlace := integer(v[0]) != 0, !v[1].null
-	o.Place = integer(v[1])
+	hasToken, hasPlace := v[0].Integer != 0, !v[1].Null
+	o.Place = v[1].Integer
 	if o.TokenHash != nil && !(o.IfNone && hasToken) {
-		if err := w.c.exec("UPDATE devices SET token = ? WHERE user = ? AND name = ?", o.TokenHash, user, o.Device); err != nil {
+		if err := w.c.Exec("UPDATE devices SET token = ? WHERE user = ? AND name = ?", o.TokenHash, user, o.Device); err != nil {
 			return err
 		}
 		o.TokenSet = true
@@ -123,7 +124,7 @@ func (w *writer) signIn(o *store.SignIn) error {
 			return err
 		}
 		o.Place = max(oldest-1, w.trims[o.User]) // what is still to be trimmed is no longer held
-		if err := w.c.exec("UPDATE devices SET place = ? WHERE user = ? AND name = ?", o.Place, user, o.Device); err != nil {
+		if err := w.c.Exec("UPDATE devices SET place = ? WHERE user = ? AND name = ?", o.Place, user, o.Device); err != nil {
 			return err
 		}
 	}
@@ -137,8 +138,8 @@ func (w *writer) signIn(o *store.SignIn) error {
 // longest, connected ones last and in the order of o.Online (section 4).
 func (w *writer) dropDevices(b *mailbox, o *store.SignIn) error {
 	var names []string // but for o's, those unseen longest first
-	if err := w.c.query(1, func(v []value) bool {
-		names = append(names, text(v[0]))
+	if err := w.c.Query(1, func(v []sqlite3.Value) bool {
+		names = append(names, v[0].Text)
 		return true
 	}, "SELECT name FROM devices WHERE user = ? AND name <> ? ORDER BY seen, created", int64(o.User), o.Device); err != nil {
 		return err
@@ -182,11 +183,9 @@ func (w *writer) deleteDevice(b *mailbox, name string) error {
 	if err := w.forgetPlaces(b); err != nil {
 		return err
 	}
-	err := w.c.exec("DELETE FROM devices WHERE user = ? AND name = ?", int64(b.user), name)
-	return err
+	return w.c.Exec("DELETE FROM devices WHERE user = ? AND name = ?", int64(b.user), name)
 }
 
 func (w *writer) seeDevice(o *store.SeeDevice) error {
-	err := w.c.exec("UPDATE devices SET seen = ? WHERE user = ? AND name = ?", o.Time.UnixMilli(), int64(o.User), o.Device)
-	return err
+	return w.c.Exec("UPDATE devices SET seen = ? WHERE user = ? AND name = ?", o.Time.UnixMilli(), int64(o.User), o.Device)
 }

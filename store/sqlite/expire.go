@@ -3,6 +3,7 @@ package sqlite
 import (
 	"math"
 
+	"github.com/tipt/tipt-go/internal/sqlite3"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -37,9 +38,9 @@ func (w *writer) expire(o *store.Expire) error {
 // expireMessages goes from mailbox to mailbox and removes from the front of each.
 func (w *writer) expireMessages(o *store.Expire) error {
 	cutoff := o.Messages.UnixMilli()
-	v := make([]value, 3)
+	v := make([]sqlite3.Value, 3)
 	for left, looks := o.Limit, o.Limit; left > 0 && looks > 0 && !w.sweep.messagesDone; looks-- {
-		found, err := w.c.one(v, `SELECT m.user, m.time, b.user IS NULL FROM messages m LEFT JOIN mailboxes b ON b.user = m.user
+		found, err := w.c.One(v, `SELECT m.user, m.time, b.user IS NULL FROM messages m LEFT JOIN mailboxes b ON b.user = m.user
 			WHERE m.user > ? ORDER BY m.user, m.seq LIMIT 1`, w.sweep.user)
 		if err != nil {
 			return err
@@ -48,7 +49,7 @@ func (w *writer) expireMessages(o *store.Expire) error {
 			w.sweep.messagesDone = true
 			break
 		}
-		user, oldest, deleted := store.UserID(integer(v[0])), integer(v[1]), integer(v[2]) != 0
+		user, oldest, deleted := store.UserID(v[0].Integer), v[1].Integer, v[2].Integer != 0
 		switch {
 		case deleted:
 			w.trims[user] = math.MaxInt64
@@ -72,11 +73,11 @@ func (w *writer) expireMailbox(user store.UserID, cutoff int64, limit int) (n in
 		return 0, err
 	}
 	var upto int64
-	if err := w.c.query(2, func(v []value) bool {
-		if integer(v[1]) >= cutoff {
+	if err := w.c.Query(2, func(v []sqlite3.Value) bool {
+		if v[1].Integer >= cutoff {
 			return false
 		}
-		upto = integer(v[0])
+		upto = v[0].Integer
 		return true
 	}, "SELECT seq, time FROM messages WHERE user = ? ORDER BY seq LIMIT 0+?", int64(user), int64(limit)); err != nil {
 		return 0, err
@@ -97,21 +98,21 @@ func (w *writer) expireIDs(o *store.Expire) error {
 	if s.mid == nil {
 		s.mid = []byte{}
 	}
-	v := make([]value, 3)
-	found, err := w.c.one(v, `SELECT mid, user, sender FROM ids WHERE (mid, user, sender) > (?, ?, ?)
+	v := make([]sqlite3.Value, 3)
+	found, err := w.c.One(v, `SELECT mid, user, sender FROM ids WHERE (mid, user, sender) > (?, ?, ?)
 		ORDER BY mid, user, sender LIMIT 1 OFFSET ?`, s.mid, s.midUser, s.sender, int64(o.Limit-1))
 	if err != nil {
 		return err
 	}
 	if !found {
 		s.idsDone = true
-		err := w.c.exec("DELETE FROM ids WHERE (mid, user, sender) > (?, ?, ?) AND time < ?",
+		err := w.c.Exec("DELETE FROM ids WHERE (mid, user, sender) > (?, ?, ?) AND time < ?",
 			s.mid, s.midUser, s.sender, o.Duplicates.UnixMilli())
 		return err
 	}
-	err = w.c.exec("DELETE FROM ids WHERE (mid, user, sender) > (?, ?, ?) AND (mid, user, sender) <= (?, ?, ?) AND time < ?",
-		s.mid, s.midUser, s.sender, blob(v[0]), integer(v[1]), text(v[2]), o.Duplicates.UnixMilli())
-	s.mid, s.midUser, s.sender = blob(v[0]), integer(v[1]), text(v[2])
+	err = w.c.Exec("DELETE FROM ids WHERE (mid, user, sender) > (?, ?, ?) AND (mid, user, sender) <= (?, ?, ?) AND time < ?",
+		s.mid, s.midUser, s.sender, v[0].Blob, v[1].Integer, v[2].Text, o.Duplicates.UnixMilli())
+	s.mid, s.midUser, s.sender = v[0].Blob, v[1].Integer, v[2].Text
 	return err
 }
 
@@ -124,8 +125,8 @@ func (w *writer) expireDevices(o *store.Expire) error {
 		name string
 	}
 	var old []device
-	if err := w.c.query(2, func(v []value) bool {
-		d := device{store.UserID(integer(v[0])), text(v[1])}
+	if err := w.c.Query(2, func(v []sqlite3.Value) bool {
+		d := device{store.UserID(v[0].Integer), v[1].Text}
 		if o.Online == nil || !o.Online(d.user, d.name) {
 			old = append(old, d)
 		}

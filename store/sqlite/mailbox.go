@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/sqlite3"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -35,12 +36,12 @@ func (w *writer) mailbox(user store.UserID) (*mailbox, error) {
 	if b := w.mailboxes[user]; b != nil {
 		return b, nil
 	}
-	v := make([]value, 3)
-	found, err := w.c.one(v, "SELECT seq, count, bytes FROM mailboxes WHERE user = ?", int64(user))
+	v := make([]sqlite3.Value, 3)
+	found, err := w.c.One(v, "SELECT seq, count, bytes FROM mailboxes WHERE user = ?", int64(user))
 	if err != nil || !found {
 		return nil, err
 	}
-	b := &mailbox{user: user, seq: integer(v[0]), count: integer(v[1]), bytes: integer(v[2])}
+	b := &mailbox{user: user, seq: v[0].Integer, count: v[1].Integer, bytes: v[2].Integer}
 	if b.low, err = w.oldest(b); err != nil {
 		return nil, err
 	}
@@ -50,15 +51,15 @@ func (w *writer) mailbox(user store.UserID) (*mailbox, error) {
 
 // oldest is the seq of the oldest message held, or of the next one to come.
 func (w *writer) oldest(b *mailbox) (int64, error) {
-	v := make([]value, 1)
-	found, err := w.c.one(v, "SELECT seq FROM messages WHERE user = ? AND seq >= ? ORDER BY seq LIMIT 1", int64(b.user), b.low)
+	v := make([]sqlite3.Value, 1)
+	found, err := w.c.One(v, "SELECT seq FROM messages WHERE user = ? AND seq >= ? ORDER BY seq LIMIT 1", int64(b.user), b.low)
 	if err != nil {
 		return 0, err
 	}
 	if !found {
 		return b.seq + 1, nil
 	}
-	return integer(v[0]), nil
+	return v[0].Integer, nil
 }
 
 // change notes that b is to be written with the batch.
@@ -72,7 +73,7 @@ func (w *writer) change(b *mailbox) {
 func (w *writer) writeMailboxes() error {
 	for _, b := range w.changed {
 		b.changed = false
-		if err := w.c.exec("UPDATE mailboxes SET seq = ?, count = ?, bytes = ? WHERE user = ?",
+		if err := w.c.Exec("UPDATE mailboxes SET seq = ?, count = ?, bytes = ? WHERE user = ?",
 			b.seq, b.count, b.bytes, int64(b.user)); err != nil {
 			return err
 		}
@@ -122,7 +123,7 @@ func (w *writer) append(o *store.Append) error {
 		}
 	}
 	if deliver {
-		n, err := w.c.change(`INSERT INTO ids (mid, user, sender, time) VALUES (?, ?, ?, ?)
+		n, err := w.c.Change(`INSERT INTO ids (mid, user, sender, time) VALUES (?, ?, ?, ?)
 			ON CONFLICT (mid, user, sender) DO UPDATE SET time = excluded.time WHERE time < ?`,
 			o.ID[:], int64(o.User), o.From, o.Time.UnixMilli(), duplicateLimit(o))
 		if err != nil {
@@ -147,7 +148,7 @@ func (w *writer) append(o *store.Append) error {
 	} else if o.Body == nil {
 		body = []byte{}
 	}
-	if err := w.c.exec("INSERT INTO messages (user, seq, kind, sender, mid, time, size, body, large) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	if err := w.c.Exec("INSERT INTO messages (user, seq, kind, sender, mid, time, size, body, large) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		int64(o.User), b.seq, int64(o.Kind), o.From, o.ID[:], o.Time.UnixMilli(), int64(len(o.Body)), body, large); err != nil {
 		return err
 	}
@@ -161,8 +162,8 @@ func duplicateLimit(o *store.Append) int64 {
 }
 
 func (w *writer) isDuplicate(o *store.Append) (bool, error) {
-	v := make([]value, 1)
-	return w.c.one(v, "SELECT 1 FROM ids WHERE mid = ? AND user = ? AND sender = ? AND time >= ?",
+	v := make([]sqlite3.Value, 1)
+	return w.c.One(v, "SELECT 1 FROM ids WHERE mid = ? AND user = ? AND sender = ? AND time >= ?",
 		o.ID[:], int64(o.User), o.From, duplicateLimit(o))
 }
 
@@ -197,10 +198,10 @@ func (w *writer) makeRoom(b *mailbox, o *store.Append) (bool, error) {
 	}
 	count, bytes := b.excessCount(o), b.excessBytes(o)
 	upto, found := int64(0), false
-	if err := w.c.query(2, func(v []value) bool {
-		upto = integer(v[0])
+	if err := w.c.Query(2, func(v []sqlite3.Value) bool {
+		upto = v[0].Integer
 		count--
-		bytes -= integer(v[1])
+		bytes -= v[1].Integer
 		found = count <= 0 && bytes <= 0
 		return !found
 	}, "SELECT seq, size FROM messages WHERE user = ? AND seq >= ? AND seq <= ? AND kind = 0 ORDER BY seq",
@@ -218,29 +219,29 @@ func (w *writer) remove(user store.UserID, b *mailbox, upto int64, kind store.Me
 	if b != nil {
 		low = b.low
 	}
-	v := make([]value, 5)
-	if _, err := w.c.one(v, `SELECT count(*), max(seq), sum(kind = 0), sum(iif(kind = 0, size, 0)), count(large) FROM
+	v := make([]sqlite3.Value, 5)
+	if _, err := w.c.One(v, `SELECT count(*), max(seq), sum(kind = 0), sum(iif(kind = 0, size, 0)), count(large) FROM
 		(SELECT seq, kind, size, large FROM messages WHERE user = ? AND seq >= ? AND seq <= ? AND kind <= ? ORDER BY seq LIMIT 0+?)`,
 		int64(user), low, upto, int64(kind), limit); err != nil {
 		return 0, err
 	}
-	n, last := integer(v[0]), integer(v[1])
+	n, last := v[0].Integer, v[1].Integer
 	if n == 0 {
 		return 0, nil
 	}
-	if integer(v[4]) > 0 {
+	if v[4].Integer > 0 {
 		if err := w.dropBodies("SELECT large FROM messages WHERE user = ? AND seq >= ? AND seq <= ? AND kind <= ?",
 			int64(user), low, last, int64(kind)); err != nil {
 			return 0, err
 		}
 	}
-	if err := w.c.exec("DELETE FROM messages WHERE user = ? AND seq >= ? AND seq <= ? AND kind <= ?",
+	if err := w.c.Exec("DELETE FROM messages WHERE user = ? AND seq >= ? AND seq <= ? AND kind <= ?",
 		int64(user), low, last, int64(kind)); err != nil {
 		return 0, err
 	}
 	if b != nil {
-		b.count -= integer(v[2])
-		b.bytes -= integer(v[3])
+		b.count -= v[2].Integer
+		b.bytes -= v[3].Integer
 		w.change(b)
 	}
 	return n, nil

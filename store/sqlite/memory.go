@@ -3,6 +3,8 @@ package sqlite
 import (
 	"context"
 	"errors"
+
+	"github.com/tipt/tipt-go/internal/sqlite3"
 )
 
 // FreeMemory gives back what SQLite's caches hold, up to 64 MiB after much was written. It
@@ -15,7 +17,7 @@ func (s *Store) FreeMemory(ctx context.Context) error {
 	var errs []error
 	select {
 	case w := <-s.writer:
-		errs = append(errs, w.c.script(shrink))
+		errs = append(errs, w.c.Script(shrink))
 		s.writer <- w
 	case <-s.closed:
 		return errClosed
@@ -23,7 +25,7 @@ func (s *Store) FreeMemory(ctx context.Context) error {
 		return ctx.Err()
 	}
 	// All of them at once, or one might be met twice and another not.
-	var readers []*conn
+	var readers []*sqlite3.Conn
 	defer func() {
 		for _, c := range readers {
 			s.readers <- c
@@ -33,7 +35,7 @@ func (s *Store) FreeMemory(ctx context.Context) error {
 		select {
 		case c := <-s.readers:
 			readers = append(readers, c)
-			errs = append(errs, c.script(shrink))
+			errs = append(errs, c.Script(shrink))
 		case <-s.closed:
 			return errClosed
 		case <-ctx.Done():

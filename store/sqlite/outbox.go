@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/sqlite3"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -30,7 +31,7 @@ func (w *writer) addOutbox(o *store.AddOutbox) error {
 	if err != nil {
 		return err
 	}
-	o.ID, err = w.c.insert(`INSERT INTO outbox (user, node, ref, created, attempts, next, reason, code, unknown, size, large)
+	o.ID, err = w.c.Insert(`INSERT INTO outbox (user, node, ref, created, attempts, next, reason, code, unknown, size, large)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		int64(e.User), string(e.Node), ref, e.Created.UnixMilli(), int64(e.Attempts), milli(e.Next), e.Reason, int64(e.Code),
 		flag(e.Unknown), int64(len(e.Sealed)), large)
@@ -42,9 +43,9 @@ func (w *writer) queued(e *store.OutboxEntry) (id int64, found bool, err error) 
 	if e.Ref == nil {
 		return 0, false, nil
 	}
-	v := make([]value, 1)
-	found, err = w.c.one(v, "SELECT id FROM outbox WHERE user = ? AND node = ? AND ref = ?", int64(e.User), string(e.Node), e.Ref[:])
-	return integer(v[0]), found, err
+	v := make([]sqlite3.Value, 1)
+	found, err = w.c.One(v, "SELECT id FROM outbox WHERE user = ? AND node = ? AND ref = ?", int64(e.User), string(e.Node), e.Ref[:])
+	return v[0].Integer, found, err
 }
 
 // milli is a time as it is stored. The zero time is 0.
@@ -56,43 +57,41 @@ func milli(t time.Time) int64 {
 }
 
 // timeOrZero undoes milli.
-func timeOrZero(v value) time.Time {
-	if integer(v) == 0 {
+func timeOrZero(v sqlite3.Value) time.Time {
+	if v.Integer == 0 {
 		return time.Time{}
 	}
 	return timeOf(v)
 }
 
 func (w *writer) retryOutbox(o *store.RetryOutbox) error {
-	err := w.c.exec("UPDATE outbox SET attempts = attempts + 1, next = ?, reason = ?, code = ?, unknown = ? WHERE id = ?",
+	return w.c.Exec("UPDATE outbox SET attempts = attempts + 1, next = ?, reason = ?, code = ?, unknown = ? WHERE id = ?",
 		milli(o.Next), o.Reason, int64(o.Code), flag(o.Unknown), o.ID)
-	return err
 }
 
 func (w *writer) pauseNode(o *store.PauseNode) error {
 	p := &o.Pause
 	if p.Attempts == 0 && !p.Held {
-		err := w.c.exec("DELETE FROM pauses WHERE node = ?", string(p.Node))
+		err := w.c.Exec("DELETE FROM pauses WHERE node = ?", string(p.Node))
 		return err
 	}
-	err := w.c.exec("INSERT OR REPLACE INTO pauses (node, attempts, next, reason, held) VALUES (?, ?, ?, ?, ?)",
+	return w.c.Exec("INSERT OR REPLACE INTO pauses (node, attempts, next, reason, held) VALUES (?, ?, ?, ?, ?)",
 		string(p.Node), int64(p.Attempts), milli(p.Next), p.Reason, flag(p.Held))
-	return err
 }
 
 func (w *writer) removeOutbox(o *store.RemoveOutbox) error {
-	v := make([]value, 1)
-	found, err := w.c.one(v, "SELECT large FROM outbox WHERE id = ?", o.ID)
+	v := make([]sqlite3.Value, 1)
+	found, err := w.c.One(v, "SELECT large FROM outbox WHERE id = ?", o.ID)
 	if err != nil {
 		return err
 	}
 	if o.Gone = !found; o.Gone {
 		return nil
 	}
-	if err := w.c.exec("DELETE FROM outbox WHERE id = ?", o.ID); err != nil {
+	if err := w.c.Exec("DELETE FROM outbox WHERE id = ?", o.ID); err != nil {
 		return err
 	}
-	if err := w.dropBodies("SELECT ?", integer(v[0])); err != nil {
+	if err := w.dropBodies("SELECT ?", v[0].Integer); err != nil {
 		return err
 	}
 	if o.Return == nil {
@@ -103,16 +102,16 @@ func (w *writer) removeOutbox(o *store.RemoveOutbox) error {
 
 // OutboxQueues implements [store.Store].
 func (s *Store) OutboxQueues(ctx context.Context) (queues []store.OutboxQueue, err error) {
-	err = s.read(ctx, "summing up the outbox", func(c *conn) error {
+	err = s.read(ctx, "summing up the outbox", func(c *sqlite3.Conn) error {
 		// With min(id), next and reason are of that row.
-		return c.query(7, func(v []value) bool {
+		return c.Query(7, func(v []sqlite3.Value) bool {
 			queues = append(queues, store.OutboxQueue{
-				Node:    tipt.NodeName(text(v[0])),
-				User:    store.UserID(integer(v[1])),
-				Entries: int(integer(v[2])),
-				Bytes:   integer(v[3]),
+				Node:    tipt.NodeName(v[0].Text),
+				User:    store.UserID(v[1].Integer),
+				Entries: int(v[2].Integer),
+				Bytes:   v[3].Integer,
 				Next:    timeOrZero(v[4]),
-				Reason:  text(v[5]),
+				Reason:  v[5].Text,
 			})
 			return true
 		}, "SELECT node, user, count(*), sum(size), next, reason, min(id) FROM outbox GROUP BY node, user")
@@ -140,14 +139,14 @@ func (s *Store) OutboxOlder(ctx context.Context, than time.Time, limit int) ([]s
 
 // NodePauses implements [store.Store].
 func (s *Store) NodePauses(ctx context.Context) (pauses []store.NodePause, err error) {
-	err = s.read(ctx, "reading the pauses of nodes", func(c *conn) error {
-		return c.query(5, func(v []value) bool {
+	err = s.read(ctx, "reading the pauses of nodes", func(c *sqlite3.Conn) error {
+		return c.Query(5, func(v []sqlite3.Value) bool {
 			pauses = append(pauses, store.NodePause{
-				Node:     tipt.NodeName(text(v[0])),
-				Attempts: int(integer(v[1])),
+				Node:     tipt.NodeName(v[0].Text),
+				Attempts: int(v[1].Integer),
 				Next:     timeOrZero(v[2]),
-				Reason:   text(v[3]),
-				Held:     integer(v[4]) != 0,
+				Reason:   v[3].Text,
+				Held:     v[4].Integer != 0,
 			})
 			return true
 		}, "SELECT node, attempts, next, reason, held FROM pauses")
@@ -157,22 +156,22 @@ func (s *Store) NodePauses(ctx context.Context) (pauses []store.NodePause, err e
 
 func (s *Store) outbox(ctx context.Context, which string, args ...any) ([]store.OutboxEntry, error) {
 	var entries []store.OutboxEntry
-	err := s.read(ctx, "reading the outbox", func(c *conn) error {
+	err := s.read(ctx, "reading the outbox", func(c *sqlite3.Conn) error {
 		var files []int64 // ids of the entries' files, 0 for none
-		if err := c.query(12, func(v []value) bool {
+		if err := c.Query(12, func(v []sqlite3.Value) bool {
 			e := store.OutboxEntry{
-				ID:       integer(v[0]),
-				User:     store.UserID(integer(v[1])),
-				Node:     tipt.NodeName(text(v[2])),
+				ID:       v[0].Integer,
+				User:     store.UserID(v[1].Integer),
+				Node:     tipt.NodeName(v[2].Text),
 				Created:  timeOf(v[4]),
-				Attempts: int(integer(v[5])),
+				Attempts: int(v[5].Integer),
 				Next:     timeOrZero(v[6]),
-				Reason:   text(v[7]),
-				Code:     tipt.ErrorCode(integer(v[8])),
-				Unknown:  integer(v[9]) != 0,
-				Sealed:   blob(v[11]),
+				Reason:   v[7].Text,
+				Code:     tipt.ErrorCode(v[8].Integer),
+				Unknown:  v[9].Integer != 0,
+				Sealed:   v[11].Blob,
 			}
-			if ref := blob(v[3]); ref != nil {
+			if ref := v[3].Blob; ref != nil {
 				e.Ref = (*tipt.MessageID)(ref)
 			}
 			entries = append(entries, e)

@@ -5,28 +5,29 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/sqlite3"
 	"github.com/tipt/tipt-go/store"
 )
 
 const userColumns = "id, name, password, key, created, disabled, deleted"
 
-func userOf(v []value) store.User {
+func userOf(v []sqlite3.Value) store.User {
 	return store.User{
-		ID:       store.UserID(integer(v[0])),
-		Name:     tipt.UserName(text(v[1])),
-		Password: text(v[2]),
-		Key:      blob(v[3]),
+		ID:       store.UserID(v[0].Integer),
+		Name:     tipt.UserName(v[1].Text),
+		Password: v[2].Text,
+		Key:      v[3].Blob,
 		Created:  timeOf(v[4]),
-		Disabled: integer(v[5]) != 0,
-		Deleted:  integer(v[6]) != 0,
+		Disabled: v[5].Integer != 0,
+		Deleted:  v[6].Integer != 0,
 	}
 }
 
 // User implements [store.Store].
 func (s *Store) User(ctx context.Context, name tipt.UserName) (u store.User, err error) {
-	err = s.read(ctx, "reading a user", func(c *conn) error {
-		v := make([]value, 7)
-		found, err := c.one(v, "SELECT "+userColumns+" FROM users WHERE name = ?", string(name))
+	err = s.read(ctx, "reading a user", func(c *sqlite3.Conn) error {
+		v := make([]sqlite3.Value, 7)
+		found, err := c.One(v, "SELECT "+userColumns+" FROM users WHERE name = ?", string(name))
 		u = userOf(v)
 		return notFound(found, err)
 	})
@@ -35,9 +36,9 @@ func (s *Store) User(ctx context.Context, name tipt.UserName) (u store.User, err
 
 // UserByID implements [store.Store].
 func (s *Store) UserByID(ctx context.Context, id store.UserID) (u store.User, err error) {
-	err = s.read(ctx, "reading a user", func(c *conn) error {
-		v := make([]value, 7)
-		found, err := c.one(v, "SELECT "+userColumns+" FROM users WHERE id = ?", int64(id))
+	err = s.read(ctx, "reading a user", func(c *sqlite3.Conn) error {
+		v := make([]sqlite3.Value, 7)
+		found, err := c.One(v, "SELECT "+userColumns+" FROM users WHERE id = ?", int64(id))
 		u = userOf(v)
 		return notFound(found, err)
 	})
@@ -46,8 +47,8 @@ func (s *Store) UserByID(ctx context.Context, id store.UserID) (u store.User, er
 
 // Users implements [store.Store].
 func (s *Store) Users(ctx context.Context, after tipt.UserName, limit int) (users []store.User, err error) {
-	err = s.read(ctx, "listing users", func(c *conn) error {
-		return c.query(7, func(v []value) bool {
+	err = s.read(ctx, "listing users", func(c *sqlite3.Conn) error {
+		return c.Query(7, func(v []sqlite3.Value) bool {
 			users = append(users, userOf(v))
 			return true
 		}, "SELECT "+userColumns+" FROM users WHERE name > ? ORDER BY name LIMIT 0+?", string(after), int64(limit))
@@ -57,12 +58,12 @@ func (s *Store) Users(ctx context.Context, after tipt.UserName, limit int) (user
 
 const deviceColumns = "name, token, place, created, seen"
 
-func deviceOf(v []value) store.Device {
+func deviceOf(v []sqlite3.Value) store.Device {
 	return store.Device{
-		Name:      text(v[0]),
-		TokenHash: blob(v[1]),
-		Place:     integer(v[2]),
-		HasPlace:  !v[2].null,
+		Name:      v[0].Text,
+		TokenHash: v[1].Blob,
+		Place:     v[2].Integer,
+		HasPlace:  !v[2].Null,
 		Created:   timeOf(v[3]),
 		Seen:      timeOf(v[4]),
 	}
@@ -70,9 +71,9 @@ func deviceOf(v []value) store.Device {
 
 // Device implements [store.Store].
 func (s *Store) Device(ctx context.Context, user store.UserID, name string) (d store.Device, err error) {
-	err = s.read(ctx, "reading a device", func(c *conn) error {
-		v := make([]value, 5)
-		found, err := c.one(v, "SELECT "+deviceColumns+" FROM devices WHERE user = ? AND name = ?", int64(user), name)
+	err = s.read(ctx, "reading a device", func(c *sqlite3.Conn) error {
+		v := make([]sqlite3.Value, 5)
+		found, err := c.One(v, "SELECT "+deviceColumns+" FROM devices WHERE user = ? AND name = ?", int64(user), name)
 		d = deviceOf(v)
 		return notFound(found, err)
 	})
@@ -81,8 +82,8 @@ func (s *Store) Device(ctx context.Context, user store.UserID, name string) (d s
 
 // Devices implements [store.Store].
 func (s *Store) Devices(ctx context.Context, user store.UserID) (devices []store.Device, err error) {
-	err = s.read(ctx, "listing devices", func(c *conn) error {
-		return c.query(5, func(v []value) bool {
+	err = s.read(ctx, "listing devices", func(c *sqlite3.Conn) error {
+		return c.Query(5, func(v []sqlite3.Value) bool {
 			devices = append(devices, deviceOf(v))
 			return true
 		}, "SELECT "+deviceColumns+" FROM devices WHERE user = ? ORDER BY name", int64(user))
@@ -92,30 +93,30 @@ func (s *Store) Devices(ctx context.Context, user store.UserID) (devices []store
 
 // Invite implements [store.Store].
 func (s *Store) Invite(ctx context.Context, hash [32]byte) error {
-	return s.read(ctx, "reading an invitation", func(c *conn) error {
-		return notFound(c.one(make([]value, 1), "SELECT 1 FROM invites WHERE hash = ?", hash[:]))
+	return s.read(ctx, "reading an invitation", func(c *sqlite3.Conn) error {
+		return notFound(c.One(make([]sqlite3.Value, 1), "SELECT 1 FROM invites WHERE hash = ?", hash[:]))
 	})
 }
 
 // Messages implements [store.Store].
 func (s *Store) Messages(ctx context.Context, user store.UserID, after int64, limit, maxBytes int) (messages []store.Message, err error) {
-	err = s.read(ctx, "reading messages", func(c *conn) error {
+	err = s.read(ctx, "reading messages", func(c *sqlite3.Conn) error {
 		var files []int64 // ids of the messages' files, 0 for none
 		var bytes int
-		if err := c.query(9, func(v []value) bool {
-			if bytes += int(integer(v[5])); bytes > maxBytes && len(messages) > 0 {
+		if err := c.Query(9, func(v []sqlite3.Value) bool {
+			if bytes += int(v[5].Integer); bytes > maxBytes && len(messages) > 0 {
 				return false
 			}
 			m := store.Message{
-				Seq:  integer(v[0]),
-				Kind: store.MessageKind(integer(v[1])),
-				From: text(v[2]),
+				Seq:  v[0].Integer,
+				Kind: store.MessageKind(v[1].Integer),
+				From: v[2].Text,
 				Time: timeOf(v[4]),
-				Body: blob(v[6]),
+				Body: v[6].Blob,
 			}
-			copy(m.ID[:], blob(v[3]))
-			if !v[7].null {
-				m.Body = blob(v[8])
+			copy(m.ID[:], v[3].Blob)
+			if !v[7].Null {
+				m.Body = v[8].Blob
 			}
 			messages = append(messages, m)
 			files = append(files, file(v[7], v[8]))
@@ -134,15 +135,15 @@ func (s *Store) Messages(ctx context.Context, user store.UserID, after int64, li
 }
 
 // file is the id of a row's file, 0 where it has none: of a large body that is not in bodies.
-func file(large, body value) int64 {
-	if !body.null {
+func file(large, body sqlite3.Value) int64 {
+	if !body.Null {
 		return 0
 	}
-	return integer(large)
+	return large.Integer
 }
 
 // readFiles reads the bodies of items that have files, and takes out those that were deleted meanwhile.
-func readFiles[T any](c *conn, dir string, items []T, files []int64, body func(*T) *[]byte) ([]T, error) {
+func readFiles[T any](c *sqlite3.Conn, dir string, items []T, files []int64, body func(*T) *[]byte) ([]T, error) {
 	kept := items[:0]
 	for i := range items {
 		if files[i] != 0 {
@@ -167,7 +168,7 @@ func notFound(found bool, err error) error {
 	return err
 }
 
-func timeOf(v value) time.Time { return time.UnixMilli(integer(v)).UTC() }
+func timeOf(v sqlite3.Value) time.Time { return time.UnixMilli(v.Integer).UTC() }
 
 func flag(b bool) int64 {
 	if b {

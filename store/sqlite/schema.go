@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"fmt"
+
+	"github.com/tipt/tipt-go/internal/sqlite3"
 )
 
 // migrations lead from an empty database to the present schema; PRAGMA
@@ -109,18 +111,18 @@ CREATE TABLE pauses (
 }
 
 // migrate brings a database to the schema that a list of migrations leads to.
-func migrate(c *conn, migrations []string) error {
-	v := make([]value, 1)
-	if _, err := c.one(v, "PRAGMA user_version"); err != nil {
+func migrate(c *sqlite3.Conn, migrations []string) error {
+	v := make([]sqlite3.Value, 1)
+	if _, err := c.One(v, "PRAGMA user_version"); err != nil {
 		return err
 	}
-	version := int(integer(v[0]))
+	version := int(v[0].Integer)
 	if version < 0 || version > len(migrations) {
 		return fmt.Errorf("it has schema version %d, this program knows versions up to %d: use a newer program", version, len(migrations))
 	}
 	for ; version < len(migrations); version++ {
 		script := fmt.Sprintf("BEGIN IMMEDIATE; %s; PRAGMA user_version = %d; COMMIT", migrations[version], version+1)
-		if err := c.script(script); err != nil {
+		if err := c.Script(script); err != nil {
 			return fmt.Errorf("migrating to schema version %d: %w", version+1, err)
 		}
 	}

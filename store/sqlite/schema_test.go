@@ -8,17 +8,18 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/sqlite3"
 	"github.com/tipt/tipt-go/store"
 )
 
-func openTestConn(t *testing.T, dir string) *conn {
+func openTestConn(t *testing.T, dir string) *sqlite3.Conn {
 	t.Helper()
 	c, err := openConn(filepath.Join(dir, "tipt.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := c.close(); err != nil {
+		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -26,20 +27,20 @@ func openTestConn(t *testing.T, dir string) *conn {
 }
 
 // tablesOf are the names of a database's tables, and its version.
-func tablesOf(t *testing.T, c *conn) (tables string, version int64) {
+func tablesOf(t *testing.T, c *sqlite3.Conn) (tables string, version int64) {
 	t.Helper()
 	var names []string
-	if err := c.query(1, func(v []value) bool {
-		names = append(names, text(v[0]))
+	if err := c.Query(1, func(v []sqlite3.Value) bool {
+		names = append(names, v[0].Text)
 		return true
 	}, "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name"); err != nil {
 		t.Fatal(err)
 	}
-	v := make([]value, 1)
-	if _, err := c.one(v, "PRAGMA user_version"); err != nil {
+	v := make([]sqlite3.Value, 1)
+	if _, err := c.One(v, "PRAGMA user_version"); err != nil {
 		t.Fatal(err)
 	}
-	return strings.Join(names, " "), integer(v[0])
+	return strings.Join(names, " "), v[0].Integer
 }
 
 func TestMigrate(t *testing.T) {
@@ -64,7 +65,7 @@ func TestMigrate(t *testing.T) {
 		}
 		// What a broken one did goes with its connection.
 		if err != nil && step.version == 1 {
-			if err := c.script("ROLLBACK"); err != nil {
+			if err := c.Script("ROLLBACK"); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -81,7 +82,7 @@ func TestOpenNewer(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := openTestConn(t, dir)
-	if err := c.script("CREATE TABLE later (x); PRAGMA user_version = 1000"); err != nil {
+	if err := c.Script("CREATE TABLE later (x); PRAGMA user_version = 1000"); err != nil {
 		t.Fatal(err)
 	}
 	_, err := Open(dir, Options{})
@@ -158,7 +159,7 @@ func TestQueryPlans(t *testing.T) {
 		"SCAN (subquery-1)":                    true, // of a few messages
 		"SCAN CONSTANT ROW":                    true,
 	}
-	conns := []*conn{}
+	conns := []*sqlite3.Conn{}
 	w := <-s.writer
 	defer func() { s.writer <- w }()
 	conns = append(conns, w.c)
@@ -170,14 +171,14 @@ func TestQueryPlans(t *testing.T) {
 	explain := openTestConn(t, s.dir)
 	n := 0
 	for _, c := range conns {
-		for sql, statement := range c.stmts {
+		for sql, args := range c.Statements() {
 			n++
-			if err := explain.query(4, func(v []value) bool {
-				if plan := text(v[3]); strings.HasPrefix(plan, "SCAN ") && !scans[plan] || strings.Contains(plan, "AUTOMATIC") {
+			if err := explain.Query(4, func(v []sqlite3.Value) bool {
+				if plan := v[3].Text; strings.HasPrefix(plan, "SCAN ") && !scans[plan] || strings.Contains(plan, "AUTOMATIC") {
 					t.Errorf("%s\n\t%s", sql, plan)
 				}
 				return true
-			}, "EXPLAIN QUERY PLAN "+sql, make([]any, statement.params)...); err != nil {
+			}, "EXPLAIN QUERY PLAN "+sql, make([]any, args)...); err != nil {
 				t.Errorf("%s: %v", sql, err)
 			}
 		}

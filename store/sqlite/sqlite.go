@@ -15,8 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"modernc.org/sqlite"
-
+	"github.com/tipt/tipt-go/internal/sqlite3"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -45,7 +44,7 @@ type Store struct {
 	lock    *os.File
 
 	failed  atomic.Pointer[error] // wraps store.ErrFailed; once set it stays
-	readers chan *conn            // those idle
+	readers chan *sqlite3.Conn    // those idle
 	writer  chan *writer          // the one writer, while nobody commits
 
 	closeOnce sync.Once
@@ -79,7 +78,7 @@ func Open(dir string, o Options) (*Store, error) {
 		reserve: o.Reserve,
 		log:     o.Logger,
 		lock:    lock,
-		readers: make(chan *conn, readerCount),
+		readers: make(chan *sqlite3.Conn, readerCount),
 		writer:  make(chan *writer, 1),
 		closed:  make(chan struct{}),
 	}
@@ -98,10 +97,7 @@ func Open(dir string, o Options) (*Store, error) {
 
 // openDatabase connects to the database of a data folder and brings all to the
 // present schema. The first connection is the writer's, the others read.
-func openDatabase(dir string) (conns []*conn, b *blobs, err error) {
-	if _, err := sqlite.Fdatasync(true); err != nil && !errors.Is(err, sqlite.ErrFdatasyncUnavailable) {
-		return nil, nil, err
-	}
+func openDatabase(dir string) (conns []*sqlite3.Conn, b *blobs, err error) {
 	path := filepath.Join(dir, "tipt.db")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // SQLite would let all read it
 	if err != nil {
@@ -136,10 +132,10 @@ func openDatabase(dir string) (conns []*conn, b *blobs, err error) {
 	return conns, b, syncDir(dir)
 }
 
-func closeAll(conns []*conn) error {
+func closeAll(conns []*sqlite3.Conn) error {
 	var errs []error
 	for _, c := range conns {
-		errs = append(errs, c.close())
+		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
 }
@@ -149,7 +145,7 @@ func closeAll(conns []*conn) error {
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		close(s.closed)
-		var conns []*conn
+		var conns []*sqlite3.Conn
 		for range readerCount {
 			conns = append(conns, <-s.readers)
 		}
@@ -179,7 +175,7 @@ func (s *Store) Commit(ctx context.Context, batch []store.Op) error {
 }
 
 // read runs f on a connection of its own.
-func (s *Store) read(ctx context.Context, doing string, f func(c *conn) error) error {
+func (s *Store) read(ctx context.Context, doing string, f func(c *sqlite3.Conn) error) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}

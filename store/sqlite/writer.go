@@ -7,6 +7,7 @@ import (
 
 	lib "modernc.org/sqlite/lib"
 
+	"github.com/tipt/tipt-go/internal/sqlite3"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -26,7 +27,7 @@ const (
 // being committed; what it knows of the database is forgotten when one fails.
 type writer struct {
 	s *Store
-	c *conn
+	c *sqlite3.Conn
 
 	mailboxes map[store.UserID]*mailbox
 	changed   []*mailbox             // to be written at the end of the batch
@@ -37,7 +38,7 @@ type writer struct {
 	checkpointAt int // pages written since the last complete checkpoint
 }
 
-func newWriter(s *Store, c *conn, b *blobs) *writer {
+func newWriter(s *Store, c *sqlite3.Conn, b *blobs) *writer {
 	w := &writer{s: s, c: c, blobs: b, checkpointAt: s.checkpointPages()}
 	w.forget()
 	return w
@@ -83,7 +84,7 @@ func (w *writer) commit(batch []store.Op) error {
 }
 
 func (w *writer) transact(batch []store.Op) error {
-	if err := w.c.exec("BEGIN IMMEDIATE"); err != nil {
+	if err := w.c.Exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
 	for _, op := range batch {
@@ -100,8 +101,7 @@ func (w *writer) transact(batch []store.Op) error {
 	if err := w.blobs.sync(); err != nil {
 		return err
 	}
-	err := w.c.exec("COMMIT")
-	return err
+	return w.c.Exec("COMMIT")
 }
 
 // warn logs an error that concerns no caller.
@@ -151,9 +151,8 @@ func (w *writer) apply(op store.Op) error {
 
 // rollback ends a transaction that failed. SQLite has often done so itself.
 func (w *writer) rollback() error {
-	err := w.c.script("ROLLBACK")
-	var se *sqliteError
-	if errors.As(err, &se) && se.code == lib.SQLITE_ERROR {
+	err := w.c.Script("ROLLBACK")
+	if se, ok := errors.AsType[*sqlite3.Error](err); ok && se.Code == lib.SQLITE_ERROR {
 		return nil // there is none
 	}
 	return err
@@ -172,11 +171,11 @@ func (w *writer) checkRoom(batch []store.Op) error {
 	if free >= w.s.reserve {
 		return nil
 	}
-	v := make([]value, 1)
-	if _, err := w.c.one(v, "PRAGMA freelist_count"); err != nil {
+	v := make([]sqlite3.Value, 1)
+	if _, err := w.c.One(v, "PRAGMA freelist_count"); err != nil {
 		return err
 	}
-	if free+integer(v[0])*pageSize >= w.s.reserve {
+	if free+v[0].Integer*pageSize >= w.s.reserve {
 		return nil
 	}
 	for _, op := range batch {
@@ -221,7 +220,7 @@ func (w *writer) isResend(op store.Op) (bool, error) {
 // checkpointIfDue moves the log into the database when it is long. The batch before is
 // on the disk whatever comes of it, so only a failure of the store is an error.
 func (w *writer) checkpointIfDue() error {
-	pages, err := w.c.written(false)
+	pages, err := w.c.Written(false)
 	if err != nil {
 		return err
 	}
@@ -246,19 +245,19 @@ func (w *writer) checkpointIfDue() error {
 // over the log from its start. It waits for the reads that are going on: were they
 // passed by, as there is always one the log would become longer and longer.
 func (w *writer) checkpoint() (complete bool, err error) {
-	if err := w.c.script("PRAGMA busy_timeout = 100"); err != nil { // of somebody who reads for long, not of us
+	if err := w.c.Script("PRAGMA busy_timeout = 100"); err != nil { // of somebody who reads for long, not of us
 		return false, err
 	}
-	v := make([]value, 3)
-	_, err = w.c.one(v, "PRAGMA wal_checkpoint(RESTART)")
-	if terr := w.c.script(busyTimeout); err == nil {
+	v := make([]sqlite3.Value, 3)
+	_, err = w.c.One(v, "PRAGMA wal_checkpoint(RESTART)")
+	if terr := w.c.Script(busyTimeout); err == nil {
 		err = terr
 	}
-	if busy := integer(v[0]) != 0; err != nil || busy {
+	if busy := v[0].Integer != 0; err != nil || busy {
 		return false, err
 	}
 	w.checkpointAt = w.s.checkpointPages()
-	_, err = w.c.written(true)
+	_, err = w.c.Written(true)
 	return err == nil, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/internal/sqlite3"
 	"github.com/tipt/tipt-go/store"
 )
 
@@ -81,15 +82,15 @@ func TestExpireFindsDeleted(t *testing.T) {
 		} else {
 			commit(&store.Expire{Limit: 10})
 		}
-		v := make([]value, 1)
-		if err := s.read(t.Context(), "counting", func(c *conn) error {
-			_, err := c.one(v, "SELECT count(*) FROM messages")
+		v := make([]sqlite3.Value, 1)
+		if err := s.read(t.Context(), "counting", func(c *sqlite3.Conn) error {
+			_, err := c.One(v, "SELECT count(*) FROM messages")
 			return err
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if integer(v[0]) != want {
-			t.Errorf("%d messages are left, want %d", integer(v[0]), want)
+		if v[0].Integer != want {
+			t.Errorf("%d messages are left, want %d", v[0].Integer, want)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

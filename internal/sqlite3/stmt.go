@@ -1,4 +1,4 @@
-package sqlite
+package sqlite3
 
 import (
 	"bytes"
@@ -8,9 +8,9 @@ import (
 	lib "modernc.org/sqlite/lib"
 )
 
-// A stmt is a prepared statement of a conn.
+// A stmt is a prepared statement of a Conn.
 type stmt struct {
-	c      *conn
+	c      *Conn
 	handle uintptr // *sqlite3_stmt
 	params int     // arguments that it takes
 
@@ -26,7 +26,7 @@ const firstSize = 64
 // bind gives the statement its arguments.
 func (s *stmt) bind(args []any) error {
 	if len(args) != s.params {
-		panic("store/sqlite: too many arguments for a statement, or too few")
+		panic("sqlite3: too many arguments for a statement, or too few")
 	}
 	size := 0
 	for _, arg := range args {
@@ -62,7 +62,7 @@ func (s *stmt) bind(args []any) error {
 		case nil:
 			rc = lib.Xsqlite3_bind_null(tls, s.handle, index)
 		default:
-			panic("store/sqlite: an argument that is no int64, string, []byte or nil")
+			panic("sqlite3: an argument that is no int64, string, []byte or nil")
 		}
 		if rc != lib.SQLITE_OK {
 			return s.c.failure(rc)
@@ -87,34 +87,28 @@ func (s *stmt) reserve(size int) error {
 	return nil
 }
 
-// A value is one of a row.
-type value struct {
-	null    bool
-	integer int64
-	text    string
-	blob    []byte
+// A Value is one of a row. NULL is 0, "" and nil.
+type Value struct {
+	Null    bool
+	Integer int64
+	Text    string
+	Blob    []byte
 }
 
 // column returns a value of the row at hand.
-func (s *stmt) column(i int) value {
+func (s *stmt) column(i int) Value {
 	tls, at := s.c.tls, int32(i)
 	switch lib.Xsqlite3_column_type(tls, s.handle, at) {
 	case lib.SQLITE_INTEGER:
-		return value{integer: lib.Xsqlite3_column_int64(tls, s.handle, at)}
+		return Value{Integer: lib.Xsqlite3_column_int64(tls, s.handle, at)}
 	case lib.SQLITE_TEXT:
 		p := lib.Xsqlite3_column_text(tls, s.handle, at)
-		return value{text: string(libc.GoBytes(p, int(lib.Xsqlite3_column_bytes(tls, s.handle, at))))}
+		return Value{Text: string(libc.GoBytes(p, int(lib.Xsqlite3_column_bytes(tls, s.handle, at))))}
 	case lib.SQLITE_BLOB:
 		p := lib.Xsqlite3_column_blob(tls, s.handle, at)
-		return value{blob: bytes.Clone(libc.GoBytes(p, int(lib.Xsqlite3_column_bytes(tls, s.handle, at))))}
+		return Value{Blob: bytes.Clone(libc.GoBytes(p, int(lib.Xsqlite3_column_bytes(tls, s.handle, at))))}
 	case lib.SQLITE_NULL:
-		return value{null: true}
+		return Value{Null: true}
 	}
-	panic("store/sqlite: a column that is no integer, text, blob or NULL")
+	panic("sqlite3: a column that is no integer, text, blob or NULL")
 }
-
-// The values of a row: NULL is 0, "" and nil.
-
-func integer(v value) int64 { return v.integer }
-func text(v value) string   { return v.text }
-func blob(v value) []byte   { return v.blob }
