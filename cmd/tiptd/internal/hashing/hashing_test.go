@@ -90,15 +90,25 @@ func open(t *testing.T, verb string) (h *Hasher, log *transcript) {
 }
 
 // running waits until there is a process other than one.
-func running(t *testing.T, h *Hasher, but *child) *child {
+func running(t *testing.T, h *Hasher, but *child) (c *child) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if c := h.current(); c != nil && c != but {
-			return c
+	until(t, "a process runs", func() bool {
+		c = h.current()
+		return c != nil && c != but
+	})
+	return c
+}
+
+// until waits for what must come.
+func until(t *testing.T, what string, isSo func() bool) {
+	t.Helper()
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for end := time.Now().Add(time.Minute); !isSo(); <-look.C {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain until %s", what)
 		}
 	}
-	t.Fatal("no process runs")
-	return nil
 }
 
 // A transcript is a log that may be read while it is written.
@@ -176,6 +186,7 @@ func TestKilled(t *testing.T) {
 	}
 	close(stop)
 	asking.Wait()
+	until(t, "the second end is logged", func() bool { return strings.Contains(log.String(), "pause=2s") })
 	if n := strings.Count(log.String(), "level=WARN"); n != 1 || !strings.Contains(log.String(), "signal: killed") {
 		t.Errorf("warned %d times, want once, and of the signal:\n%s", n, log)
 	}
@@ -195,8 +206,11 @@ func TestBadProcess(t *testing.T) {
 		t.Run(verb, func(t *testing.T) {
 			h, log := open(t, verb)
 			if verb != "fail" { // of which nothing may be left
-				c := running(t, h, nil)
-				if key := c.ask(request{cost: cheap, size: 32, salt: []byte("somesalt")}, []byte("password"), time.Second); key != nil {
+				c, within := running(t, h, nil), answerTime
+				if verb == "be silent" {
+					within = time.Millisecond
+				}
+				if key := c.ask(request{cost: cheap, size: 32, salt: []byte("somesalt")}, []byte("password"), within); key != nil {
 					t.Errorf("the process answered %x", key)
 				}
 			}
@@ -204,9 +218,7 @@ func TestBadProcess(t *testing.T) {
 			if got := h.Argon2id([]byte("password"), []byte("somesalt"), cheap, 32); !bytes.Equal(got, want) {
 				t.Errorf("%x, want %x", got, want)
 			}
-			for !strings.Contains(log.String(), "the node itself does so") {
-				time.Sleep(time.Millisecond) // it is being waited for
-			}
+			until(t, "it is logged", func() bool { return strings.Contains(log.String(), "the node itself does so") })
 			if !strings.Contains(log.String(), cause) {
 				t.Errorf("%q is not in the log:\n%s", cause, log)
 			}
@@ -218,9 +230,7 @@ func TestBadProcess(t *testing.T) {
 func TestNotGentle(t *testing.T) {
 	h, log := open(t, "be in the way")
 	running(t, h, nil)
-	for !strings.Contains(log.String(), "cannot give way") {
-		time.Sleep(time.Millisecond)
-	}
+	until(t, "it is logged", func() bool { return strings.Contains(log.String(), "cannot give way") })
 }
 
 // A program that is not there does not keep anybody out.
