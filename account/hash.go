@@ -77,7 +77,8 @@ var errHashForm = errors.New("the stored hash is not of the form $argon2id$v=19$
 
 // A hasher computes and verifies hashes: several at once, but on half of the processors at most.
 // The others are for what takes no password; else everybody would wait for those who guess,
-// as Go takes a processor from a hash only after 10 ms.
+// as Go takes a processor from a hash only after 10 ms. An Evaluator that gives way has no more of them:
+// processors share caches and the way to the memory, which know no priorities.
 type hasher struct {
 	evaluator Evaluator
 	cost      HashCost
