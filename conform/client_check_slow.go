@@ -9,6 +9,7 @@ import (
 func clientSlowScenarios() []clientScenario {
 	return []clientScenario{
 		{name: "client-pings", run: clientPings, clauses: []string{"T-1.25", "T-1.26"}, slow: true},
+		{name: "client-user-key-changed", run: clientUserKeyChanged, clauses: []string{"T-8.8", "T-8.17"}, slow: true},
 		{name: "client-notices-silence", run: clientNoticesSilence, clauses: []string{"T-7.3"}, slow: true},
 	}
 }
@@ -71,4 +72,52 @@ func clientNoticesSilence(st *stage) {
 	}
 	st.behave(func(r *rules) { r.answer = nil })
 	st.signedIn(st.again())
+}
+
+// clientUserKeyChanged has two users change their keys, the one as it should be, and waits until the client may
+// ask for their certificates again.
+func clientUserKeyChanged(st *stage) {
+	quill, plume := st.befriend("quill@"+otherNode), st.befriend("plume@"+otherNode)
+	e := st.exhibition()
+	good, opened := e.shown("that is signed", quill, e.signed(quill))
+	if !opened {
+		st.skip(unopened)
+	}
+	if bare, _ := e.shown("that is not signed", quill); bare == good {
+		st.skip(unmarked)
+	}
+	if others, _ := e.shown("that is signed by another user", plume, e.signed(plume)); others != good {
+		st.skip(changeful)
+	}
+	st.pause(st.minutes(1) + time.Second/10)
+	heir, thief := st.heir(plume), st.stranger(quill.address)
+	st.note(func() { st.friends[plume.address], st.friends[quill.address] = heir, thief })
+	for _, tt := range []struct {
+		what      string
+		by        *correspondent
+		certified bool
+	}{
+		{"signed by a new certificate, which the one before has certified", heir, true},
+		{"signed by another certificate than before", thief, false},
+	} {
+		st.mu.Lock()
+		errs := st.program.errs.count()
+		st.mu.Unlock()
+		asked := len(st.asked(tt.by.address))
+		shown, _ := e.shown(tt.what, tt.by, e.signed(tt.by))
+		st.mu.Lock()
+		warned := st.program.errs.count() > errs
+		st.mu.Unlock()
+		st.on("T-8.17")
+		if len(st.asked(tt.by.address)) == asked {
+			st.wrong(e.g.conn, "GET_USER_KEY, since the certificate that is kept lacks the key", "none")
+			continue
+		}
+		st.on("T-8.8")
+		if tt.certified {
+			st.check(e.g.conn, shown == good && !warned, "a message "+tt.what+" shown as signed, without a warning", fmt.Sprintf("%q", shown))
+		} else {
+			st.check(e.g.conn, shown != good || warned, "a warning at a message "+tt.what, "none")
+		}
+	}
 }

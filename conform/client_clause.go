@@ -44,7 +44,7 @@ var clientClauses = []Clause{
 	{"T-8.6", Must, ClientSide, Ours, "A client skips unknown keys in what it finds in `msg`.", ""},
 	{"T-8.5", Must, ClientSide, Ours, "Clients send a SEALED whenever the recipient has a certificate.", ""},
 	{"T-8.7", Must, ClientSide, Ours, "Who has a certificate signs a SEALED by it, and names the recipient's certificate as intended recipient.", ""},
-	{"T-8.8", Must, ClientSide, Ours, "A client keeps a user's certificate as it keeps a node's: it warns when the primary key changes, unless the old one certified the new, and when there is no certificate any longer.", takesHours},
+	{"T-8.8", Must, ClientSide, Ours, "A client keeps a user's certificate as it keeps a node's: it warns when the primary key changes, unless the old one certified the new, and when there is no certificate any longer.", ""},
 	{"T-8.9", Must, ClientSide, Ours, "The message in a SEALED is one of section 5.2, in which the literal packet stands alone or between a one-pass signature packet and a signature of type 0x00; each has a session key of its own.", ""},
 	{"T-8.10", Must, ClientSide, Ours, "A SEALED in a SEALED is not opened.", ""},
 	{"T-8.11", Must, ClientSide, Ours, "A certificate that a client makes has the form of a node's, and the user's address as user id.", "a certificate may come from elsewhere, and is used as far as it can be"},

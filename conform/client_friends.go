@@ -93,6 +93,25 @@ func (st *stage) publish(c *correspondent) {
 	st.note(func() { c.openingKey = key })
 }
 
+// heir makes a new key for a user, which the old one has certified.
+func (st *stage) heir(old *correspondent) *correspondent {
+	c := st.stranger(old.address)
+	primary := old.entity.PrimaryKey
+	for name, id := range c.entity.Identities {
+		config := openingConfig(time.Minute)
+		s := &pgp.Signature{
+			Version: primary.Version, SigType: pgp.SigTypeGenericCert, PubKeyAlgo: primary.PubKeyAlgo, Hash: config.Hash(),
+			CreationTime: config.Now(), IssuerKeyId: &primary.KeyId, IssuerFingerprint: primary.Fingerprint,
+		}
+		if err := s.SignUserId(name, c.entity.PrimaryKey, old.entity.PrivateKey, config); err != nil {
+			st.fatal(nil, "an OpenPGP certificate that another has certified", err.Error())
+		}
+		id.OtherCertifications = append(id.OtherCertifications, pgp.NewVerifiableSig(s))
+	}
+	st.publish(c)
+	return c
+}
+
 // lure makes a key for a user, whose certificate the node will give out as nobody should believe it.
 func (st *stage) lure(address string) *correspondent {
 	c := st.stranger(address)

@@ -2,18 +2,17 @@ package conform
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp/eddsa"
@@ -41,6 +40,8 @@ type penman struct {
 	patient bool                                             // waits for a sender's certificate
 	curious bool                                             // asks each time for one that it lacks
 	quiet   bool                                             // does not say what it could not send
+	minute  time.Duration                                    // between two times that it asks for a sender's certificate; 0 is one
+	takes   func(was, is *openpgp.Entity) bool               // whether a certificate is taken for the one before; nil where that has certified it
 
 	mu           sync.Mutex                 // guards the following fields
 	certificates map[string]*openpgp.Entity // by address
@@ -200,18 +201,27 @@ func (p *penman) counts(ctx context.Context, c *client.Client, m client.Message,
 	p.mu.Lock()
 	asked, known := p.asked[m.From], p.certificates[m.From]
 	p.asked[m.From] = time.Now()
-	if known != nil && p.curious {
+	may, before := p.curious || time.Since(asked) >= cmp.Or(p.minute, time.Minute), known
+	if known != nil && may {
 		if _, has := known.SigningKeyById(time.Now(), *opened.signatures[0].IssuerKeyId, nil); !has {
 			delete(p.certificates, m.From)
-			known, asked = nil, time.Time{}
+			known = nil
 		}
 	}
 	p.mu.Unlock()
-	if known == nil && time.Since(asked) < time.Minute {
+	if known == nil && !may {
 		return false
 	}
 	certificate, err := p.certificate(ctx, c, from)
 	if err != nil || certificate == nil {
+		return false
+	}
+	takes := certified
+	if p.takes != nil {
+		takes = p.takes
+	}
+	if before != nil && !takes(before, certificate) {
+		fmt.Fprintln(os.Stderr, "the key of", m.From, "has changed")
 		return false
 	}
 	ids := slices.DeleteFunc(slices.Collect(maps.Keys(certificate.Identities)), func(id string) bool { return !strings.Contains(id, "@") })
@@ -225,6 +235,21 @@ func (p *penman) counts(ctx context.Context, c *client.Client, m client.Message,
 		return p.holds(opened, certificate, to)
 	}
 	return opened.signedBy(certificate, time.Now()) == nil
+}
+
+// certified reports whether a certificate is the one before, or that has certified it.
+func certified(was, is *openpgp.Entity) bool {
+	if bytes.Equal(was.PrimaryKey.Fingerprint, is.PrimaryKey.Fingerprint) {
+		return true
+	}
+	for _, id := range is.Identities {
+		for _, other := range id.OtherCertifications {
+			if was.PrimaryKey.VerifyUserIdSignature(id.Name, is.PrimaryKey, other.Packet) == nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // issued reports whether a signature holds that is of a certificate's owner.
@@ -241,195 +266,4 @@ func (e *endToEnd) verifies(s *pgp.Signature, by *pgp.PublicKey) bool {
 	}
 	_, _ = h.Write(e.how.plain) // a hash takes everything
 	return by.KeyId == *s.IssuerKeyId && by.VerifySignature(h, s) == nil
-}
-
-// writes is a client that seals from end to end by itself.
-func writes(clause, only, name string, change func(p *penman)) clientDefect {
-	p := &penman{certificates: make(map[string]*openpgp.Entity), asked: make(map[string]time.Time)}
-	change(p)
-	return clientDefect{defect: defect{clause: clause, only: only, name: name}, penman: p}
-}
-
-var (
-	oneSeal  = randomBytes(32)
-	lastSeal bin
-)
-
-// letterClient is in place of the clause of what letterClients are.
-const letterClient = "letters"
-
-var letterClients = []clientDefect{writes(letterClient, "", "good", func(*penman) {})}
-
-// Whoever seals from end to end, and reads what is sealed, as the suite itself does, passes.
-func TestClientThatSealsByItself(t *testing.T) {
-	cmd, err := command(letterClient, "good")
-	if err != nil {
-		t.Fatal(err)
-	}
-	report, err := RunClient(t.Context(), ClientOptions{Command: cmd, Only: "client-(seals|key-unsealed|key-and-more|key-not-opened|signed|sender-silent|unsealable)"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	clean(t, report, clientDraftAlone)
-}
-
-var clientLetterDefects = []clientDefect{
-	writes("T-8.5", "", "never seals from end to end", func(p *penman) { p.plain = true }),
-	writes("T-8.19", "client-key-unsealed", "does not seal when it is not told to whom", func(p *penman) { p.yields = true }),
-	writes("T-8.19", "client-key-unsealed", "takes an unsealed nil", func(p *penman) {
-		p.believe = func(seal, answer []byte) (*value, error) {
-			if v, err := unpack(answer); err == nil && answerCode(v) == ok && v.get("body").get("key").isNil() {
-				return v, nil
-			}
-			return openAnswer(seal, answer)
-		}
-	}),
-	writes("T-5.33", "", "takes an unsealed key", func(p *penman) {
-		p.believe = func(seal, answer []byte) (*value, error) {
-			if v, err := unpack(answer); err == nil && v.get("body").get("key").bytes() != nil {
-				return v, nil
-			}
-			return openAnswer(seal, answer)
-		}
-	}),
-	writes("T-5.33", "", "takes an unsealed key of the right length", func(p *penman) {
-		p.believe = func(seal, answer []byte) (*value, error) {
-			if v, err := unpack(answer); err == nil && len(answer) == 8284 && v.kind == kindMap {
-				return v, nil
-			}
-			return openAnswer(seal, answer)
-		}
-	}),
-	writes("T-5.75", "client-key-and-more", "does not look behind the map", func(p *penman) { p.believe = openCarelessly(0) }),
-	writes("T-5.75", "client-key-and-more", "looks behind the map, and not far", func(p *penman) { p.believe = openCarelessly(4096) }),
-	writes("T-5.75", "client-key-not-opened", "does not ask again", func(p *penman) { p.meek = true }),
-	writes("T-5.75", "client-key-not-opened", "asks again with the same seal", func(p *penman) {
-		p.seal = func(attempt int) bin {
-			if attempt == 0 {
-				lastSeal = randomBytes(32)
-			}
-			return lastSeal
-		}
-	}),
-	writes("T-5.72", "client-key-unsealed", "one seal for all", func(p *penman) { p.seal = func(int) bin { return oneSeal } }),
-	writes("T-5.72", "client-seals", "does not wait for a certificate", func(*penman) {}).asking(func(_ *bent, f fields) []raw {
-		if !isAsking(f, reqForward) || isMessage(f) {
-			return nil
-		}
-		return []raw{f.with("body", f.part("body").with("wait", false)).pack()}
-	}),
-	writes("T-8.9", "client-seals", "compresses", func(p *penman) { p.form.inside = uncompressed }),
-	writes("T-8.9", "client-signed", "signs without saying so before", func(p *penman) {
-		p.form.inside = func(signed []byte) []byte { return signed[6+13:] } // the one-pass signature packet
-	}),
-	writes("T-8.9", "client-seals", "one session key for all", func(p *penman) { p.form.session = new(session) }),
-	writes("T-8.10", "", "opens a SEALED in a SEALED", func(p *penman) { p.opens = true }),
-	writes("T-8.14", "", "minds no subkey", func(p *penman) {
-		p.holds = func(m *endToEnd, from, to *openpgp.Entity) bool {
-			return slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool {
-				return intends(s, to) && slices.ContainsFunc(from.Subkeys, func(sub openpgp.Subkey) bool { return m.verifies(s, sub.PublicKey) })
-			})
-		}
-	}),
-	writes("T-8.14", "", "minds no flag", func(p *penman) {
-		p.holds = func(m *endToEnd, from, to *openpgp.Entity) bool {
-			return m.signedBy(from, time.Now()) == nil || slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool {
-				return intends(s, to) && m.verifies(s, from.PrimaryKey)
-			})
-		}
-	}),
-	writes("T-8.15", "", "minds no past", func(p *penman) { p.ageless = true }),
-	writes("T-8.15", "", "minds no future", func(p *penman) {
-		p.holds = func(m *endToEnd, from, to *openpgp.Entity) bool {
-			return m.signedBy(from, time.Now()) == nil || slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool {
-				return s.CreationTime.After(time.Now()) && intends(s, to) && m.issued(s, from)
-			})
-		}
-	}),
-	writes("T-8.16", "", "minds no user id", func(p *penman) { p.unnamed = true }),
-	writes("T-8.17", "client-sender-silent", "waits for the certificate of a sender", func(p *penman) { p.patient = true }),
-	writes("T-8.17", "client-signed", "asks each time", func(p *penman) { p.curious = true }),
-	writes("T-8.18", "", "does not seal where it cannot", func(p *penman) { p.yields = true }),
-	writes("T-8.18", "", "does not say what it has not sent", func(p *penman) { p.quiet = true }),
-	ringed(),
-	writes("T-8.7", "", "does not sign", func(p *penman) { p.sign = func(*signature) bool { return false } }),
-	writes("T-8.7", "", "names no recipient", func(p *penman) { p.sign = func(s *signature) bool { s.intended = nil; return true } }),
-	writes("T-8.7", "", "names itself", func(p *penman) { p.sign = func(s *signature) bool { s.intended = s.by.entity; return true } }),
-	writes("T-8.7", "", "signs something else", func(p *penman) { p.sign = func(s *signature) bool { s.over = bin("something else"); return true } }),
-	holding("any signature", func(m *endToEnd, _, _ *openpgp.Entity) bool { return len(m.signatures) > 0 }),
-	holding("any that names the recipient", func(m *endToEnd, _, to *openpgp.Entity) bool {
-		return slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool { return intends(s, to) })
-	}),
-	holding("any of the sender", func(m *endToEnd, from, _ *openpgp.Entity) bool {
-		return slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool { return m.issued(s, from) })
-	}),
-	holding("one for each half", func(m *endToEnd, from, to *openpgp.Entity) bool {
-		return slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool { return intends(s, to) }) &&
-			slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool { return m.issued(s, from) })
-	}),
-	holding("one that does not hold", func(m *endToEnd, from, to *openpgp.Entity) bool {
-		return slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool {
-			_, has := from.SigningKeyById(time.Now(), *s.IssuerKeyId, nil)
-			return has && intends(s, to)
-		})
-	}),
-	holding("a recipient that is not signed", func(m *endToEnd, from, to *openpgp.Entity) bool {
-		return slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool {
-			var b bytes.Buffer
-			return m.issued(s, from) && s.Serialize(&b) == nil && bytes.Contains(b.Bytes(), to.PrimaryKey.Fingerprint)
-		})
-	}),
-}
-
-// ringed is a client that keeps the certificates of all users in one ring.
-func ringed() clientDefect {
-	d := writes("T-8.3", "", "one ring for all", func(*penman) {})
-	d.penman.holds = func(m *endToEnd, _, to *openpgp.Entity) bool {
-		d.penman.mu.Lock()
-		defer d.penman.mu.Unlock()
-		return slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool {
-			for _, certificate := range d.penman.certificates {
-				if intends(s, to) && m.issued(s, certificate) {
-					return true
-				}
-			}
-			return false
-		})
-	}
-	return d
-}
-
-func holding(name string, holds func(m *endToEnd, from, to *openpgp.Entity) bool) clientDefect {
-	return writes("T-8.3", "", "takes "+name, func(p *penman) { p.holds = holds })
-}
-
-// intends reports whether a signature names a certificate.
-func intends(s *pgp.Signature, to *openpgp.Entity) bool {
-	return slices.ContainsFunc(s.IntendedRecipients, func(r *pgp.Recipient) bool { return bytes.Equal(r.Fingerprint, to.PrimaryKey.Fingerprint) })
-}
-
-// openCarelessly is openAnswer but for the bytes behind the map from there on, or from its end for 0.
-func openCarelessly(from int) func(seal, answer []byte) (*value, error) {
-	return func(seal, answer []byte) (*value, error) {
-		if len(answer) != 8284 {
-			return nil, errNotLearned
-		}
-		block, err := aes.NewCipher(seal)
-		if err != nil {
-			return nil, err
-		}
-		aead, err := cipher.NewGCM(block)
-		if err != nil {
-			return nil, err
-		}
-		plain, err := aead.Open(nil, answer[:12], answer[12:], nil)
-		if err != nil {
-			return nil, err
-		}
-		v, err := unpack(plain)
-		if err != nil || from > 0 && strings.Trim(string(plain[v.end:from]), "\x00") != "" {
-			return nil, errNotLearned
-		}
-		return v, nil
-	}
 }
