@@ -147,7 +147,7 @@ func TestParseUserKeyRefuses(t *testing.T) {
 		{"an armored certificate", "PUBLIC", armored(k)},
 		{"two keys", "more than one", k.Append(k.Append(nil))},
 		{"half a key", "truncated", k.secret[:len(k.secret)/2+1]},
-		{"half the armor", "truncated", text[:len(text)/2]},
+		{"half the armor", "user key: ", text[:len(text)/2]},
 		{"revoked", "revoked", changeSecret(t, k, func(e *openpgp.Entity, c *packet.Config) error {
 			return e.Revoke(packet.KeyCompromised, "", c)
 		})},
@@ -297,7 +297,8 @@ func TestCertificateIsOf(t *testing.T) {
 	mallory, alice := newTestUserKey(t, "mallory@m.example"), newTestUserKey(t, "alice@a.example")
 	packets := packetsOf(t, alice.Certificate())
 	foreign := packetsOf(t, mallory.Certificate())
-	forged := slices.Concat(packets[0], foreign[1], foreign[2], bytes.Join(packets[1:], nil))
+	// The signature of her own user id, behind mallory's.
+	forged := slices.Concat(packets[0], foreign[1], packets[2], bytes.Join(packets[1:], nil))
 	c, err := ParseCertificate(forged)
 	if err != nil {
 		t.Fatal(err)
