@@ -78,6 +78,7 @@ CMD is to sign in, to send each line of its standard input to TIPT_TO as a messa
 each message that it gets on a line of standard output, until its standard input ends. "tipt chat"
 is such a command:
   tipt conform --client --run 'tipt chat'
+A client that sends an Origin with its upgrade is taken for a script in a browser, where that may do less.
 The node that it plays serves the seed's form of the packets and that of the later drafts, as the
 HANDSHAKE of each connection chooses. The form of the first connection is the one tested, and named
 in the report; with --revision a client that speaks the other cannot be used.
