@@ -11,20 +11,26 @@ import (
 // failure of the store.
 var ErrStopped = errors.New("committer stopped")
 
-// CommitterOptions bound a [Committer]. Zero takes the default.
+// CommitterOptions bound a [Committer]. Zero takes the default. The bounds of the queue hold for
+// what is small, and once more for what is not.
 type CommitterOptions struct {
 	MaxOps     int // operations of one batch; default 1024
 	MaxBytes   int // bytes of one batch, as Op.Size counts them; default 8 MiB
 	QueueOps   int // operations waiting for a batch; default 4096
-	QueueBytes int // bytes waiting for a batch; default 64 MiB
+	QueueBytes int // bytes waiting for a batch; default 8 MiB
 	// Logger, where not nil, is told at debug level of batches tried again in
 	// halves. All other errors go to the callers.
 	Logger *slog.Logger
 }
 
+// smallSize is how many bytes a small submission has at most.
+const smallSize = 4 << 10
+
 // A Committer joins the operations of many callers into batches, so that
 // they share one write to the disk. There is no timer in it: while one batch is
-// written the next one gathers.
+// written the next one gathers. Small submissions have room of their own in its queue: they
+// wait behind large ones that have room, which are a batch or two, and never behind
+// those that wait for it.
 type Committer struct {
 	store Store
 	o     CommitterOptions
@@ -35,14 +41,16 @@ type Committer struct {
 	batch []Op
 	taken []submission
 
-	mu sync.Mutex // guards the following
-	// queue is what has room, in order, and waits for a batch. waiting is what
-	// comes after it and waits for room.
-	queue   []submission
-	waiting []*waiter
-	ops     int   // in queue
-	bytes   int   // in queue
-	err     error // not nil: Run has ended, nothing is taken any more
+	mu           sync.Mutex   // guards the following
+	queue        []submission // what has room, in order, and waits for a batch
+	small, large room
+	err          error // not nil: Run has ended, nothing is taken any more
+}
+
+// A room is the part of the queue that is for small submissions, or for large ones.
+type room struct {
+	waiting    []*waiter // in order
+	ops, bytes int       // of those in the queue
 }
 
 // A submission is what one Submit brings.
@@ -70,7 +78,7 @@ func NewCommitter(s Store, o CommitterOptions) *Committer {
 		o.QueueOps = 4096
 	}
 	if o.QueueBytes == 0 {
-		o.QueueBytes = 64 << 20
+		o.QueueBytes = 8 << 20
 	}
 	log := o.Logger
 	if log == nil {
@@ -80,7 +88,7 @@ func NewCommitter(s Store, o CommitterOptions) *Committer {
 }
 
 // Submit queues operations that are committed together, in order, behind those of
-// every Submit before it. It waits for room in the queue, until ctx ends.
+// every Submit that has returned before. It waits for room in the queue, until ctx ends.
 //
 // When it returns nil, done will run once, with what Commit returned: on Run's goroutine,
 // in the order of the Submits. It must not block; so it must not call
@@ -101,13 +109,14 @@ func (c *Committer) Submit(ctx context.Context, done func(error), ops ...Op) err
 		defer c.mu.Unlock()
 		return c.err
 	}
-	if len(c.waiting) == 0 && c.fitsLocked(s) {
-		c.queueLocked(s)
+	r := c.roomOf(s)
+	if len(r.waiting) == 0 && c.fitsLocked(r, s) {
+		c.queueLocked(r, s)
 		c.mu.Unlock()
 		return nil
 	}
 	w := &waiter{s, make(chan error, 1)}
-	c.waiting = append(c.waiting, w)
+	r.waiting = append(r.waiting, w)
 	c.mu.Unlock()
 
 	select {
@@ -127,13 +136,14 @@ func (c *Committer) giveUp(ctx context.Context, w *waiter) error {
 		return err
 	default:
 	}
-	for i, other := range c.waiting {
+	r := c.roomOf(w.submission)
+	for i, other := range r.waiting {
 		if other == w {
-			c.waiting = append(c.waiting[:i], c.waiting[i+1:]...)
+			r.waiting = append(r.waiting[:i], r.waiting[i+1:]...)
 			break
 		}
 	}
-	c.admitLocked() // those behind it may be smaller
+	c.admitLocked(r) // those behind it may be smaller
 	return ctx.Err()
 }
 
@@ -219,6 +229,9 @@ func (c *Committer) take() []submission {
 		n++
 		ops += len(s.ops)
 		bytes += s.bytes
+		r := c.roomOf(s)
+		r.ops -= len(s.ops)
+		r.bytes -= s.bytes
 	}
 	if n == 0 {
 		return nil
@@ -227,9 +240,8 @@ func (c *Committer) take() []submission {
 	rest := copy(c.queue, c.queue[n:])
 	clear(c.queue[rest:])
 	c.queue = c.queue[:rest]
-	c.ops -= ops
-	c.bytes -= bytes
-	c.admitLocked()
+	c.admitLocked(&c.small)
+	c.admitLocked(&c.large)
 	return c.taken
 }
 
@@ -241,8 +253,8 @@ func (c *Committer) stop(err error, onlyIdle bool) bool {
 		c.mu.Unlock()
 		return false
 	}
-	queue, waiting := c.queue, c.waiting
-	c.queue, c.waiting, c.ops, c.bytes = nil, nil, 0, 0
+	queue, waiting := c.queue, append(c.small.waiting, c.large.waiting...)
+	c.queue, c.small, c.large = nil, room{}, room{}
 	c.err = err
 	c.mu.Unlock()
 	for _, w := range waiting {
@@ -254,31 +266,38 @@ func (c *Committer) stop(err error, onlyIdle bool) bool {
 	return true
 }
 
-// fitsLocked reports whether there is room for s in the queue. Anything has
-// room in an empty one.
-func (c *Committer) fitsLocked(s submission) bool {
-	return len(c.queue) == 0 || c.ops+len(s.ops) <= c.o.QueueOps && c.bytes+s.bytes <= c.o.QueueBytes
+// roomOf returns the room that s needs.
+func (c *Committer) roomOf(s submission) *room {
+	if s.bytes <= smallSize {
+		return &c.small
+	}
+	return &c.large
 }
 
-func (c *Committer) queueLocked(s submission) {
+// fitsLocked reports whether there is room for s in r. Anything has room in an empty one.
+func (c *Committer) fitsLocked(r *room, s submission) bool {
+	return r.ops == 0 || r.ops+len(s.ops) <= c.o.QueueOps && r.bytes+s.bytes <= c.o.QueueBytes
+}
+
+func (c *Committer) queueLocked(r *room, s submission) {
 	c.queue = append(c.queue, s)
-	c.ops += len(s.ops)
-	c.bytes += s.bytes
+	r.ops += len(s.ops)
+	r.bytes += s.bytes
 	select {
 	case c.wake <- struct{}{}:
 	default:
 	}
 }
 
-// admitLocked queues those who wait as far as there is room now.
-func (c *Committer) admitLocked() {
+// admitLocked queues those who wait for r as far as there is room now.
+func (c *Committer) admitLocked(r *room) {
 	n := 0
-	for ; n < len(c.waiting) && c.fitsLocked(c.waiting[n].submission); n++ {
-		w := c.waiting[n]
-		c.queueLocked(w.submission)
+	for ; n < len(r.waiting) && c.fitsLocked(r, r.waiting[n].submission); n++ {
+		w := r.waiting[n]
+		c.queueLocked(r, w.submission)
 		w.room <- nil
 	}
-	rest := copy(c.waiting, c.waiting[n:])
-	clear(c.waiting[rest:])
-	c.waiting = c.waiting[:rest]
+	rest := copy(r.waiting, r.waiting[n:])
+	clear(r.waiting[rest:])
+	r.waiting = r.waiting[:rest]
 }

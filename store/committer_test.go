@@ -227,6 +227,32 @@ func TestCommitterQueueBounds(t *testing.T) {
 	}
 }
 
+// TestCommitterSmallOvertakes has a small submission go before a large one that waits for room, and
+// not before one that has it.
+func TestCommitterSmallOvertakes(t *testing.T) {
+	testCommitter(t, CommitterOptions{QueueBytes: 10_000, MaxBytes: 10_000}, func(t *committerTest) {
+		t.mustSubmit(op("first"))
+		synctest.Wait()
+		large := func(name string) *testOp { return &testOp{name: name, size: smallSize + 1} }
+		t.mustSubmit(large("a"))
+		t.mustSubmit(large("b"))
+		var waiting sync.WaitGroup
+		waiting.Go(func() { t.mustSubmit(large("c")) })
+		synctest.Wait()
+		start := time.Now()
+		for i := range 2 { // they fill what is theirs
+			t.mustSubmit(&testOp{name: fmt.Sprint("small", i), size: smallSize})
+		}
+		if d := time.Since(start); d != 0 {
+			t.Errorf("small ones waited %v for room", d)
+		}
+		waiting.Go(func() { t.mustSubmit(&testOp{name: "late", size: smallSize}) })
+		waiting.Wait()
+		t.end(nil)
+		t.wantBatches([]string{"first"}, []string{"a", "b"}, []string{"small0", "small1"}, []string{"c", "late"})
+	})
+}
+
 func TestCommitterSubmitGivesUp(t *testing.T) {
 	testCommitter(t, CommitterOptions{QueueBytes: 25}, func(t *committerTest) {
 		t.mustSubmit(op("first"))
