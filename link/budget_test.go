@@ -98,7 +98,7 @@ func wantBusy(t *testing.T, p tipt.Packet, id uint8) {
 // back the other can have. At the end nothing is held.
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		budget := link.NewBudget(6 * mib) // 5.25 for what is large, of which each needs twice its size to come
+		budget := link.NewBudget(7 * mib) // 5.25 for what is large, of which each needs twice its size to come
 		h, requests := keep()
 		a, peerA := budgeted(t, "a", budget, h)
 		b, peerB := budgeted(t, "b", budget, h)
@@ -184,7 +184,7 @@ func TestBudgetForSmall(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if used := budget.Used(); used < mib/8*7-65<<10 || used > mib/8*7 {
+		if used := budget.Used(); used < mib/4*3-65<<10 || used > mib/4*3 {
 			t.Errorf("%d bytes are held by a large message", used)
 		}
 		for i := range 20 {
@@ -229,7 +229,7 @@ func TestBudgetDelaysCalls(t *testing.T) {
 		done, answers := results(10)
 		start(t, a, 1, body(0, mib+mib/2-1000), done) // its peer does not read; calls may have 1.5 MiB
 		synctest.Wait()
-		if b.TryGo(1, body(0, mib), done) {
+		if b.TryGo(1, body(0, mib), done) || b.HasRoom() {
 			t.Error("TryGo went over the budget")
 		}
 		told := false
@@ -259,6 +259,72 @@ func TestBudgetDelaysCalls(t *testing.T) {
 			if r := <-answers; !errors.Is(r.err, link.ErrClosed) {
 				t.Errorf("call left unanswered: %v", r.err)
 			}
+		}
+		if used := budget.Used(); used != 0 {
+			t.Errorf("%d bytes are held after the end", used)
+		}
+	})
+}
+
+// TestBudgetOfSmallCalls: requests that are worked on, and large calls that wait, keep no small call from a
+// peer that reads; one to a peer that does not read waits.
+func TestBudgetOfSmallCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget := link.NewBudget(8 * mib)
+		h, requests := keep()
+		a, peerA := budgeted(t, "a", budget, h)
+		deaf, peerDeaf := budgeted(t, "deaf", budget, nil)
+		b, peerB := budgeted(t, "b", budget, nil)
+		c, peerC := budgeted(t, "c", budget, nil)
+		done, _ := results(10)
+		start(t, deaf, 1, body(0, 300_000), done)
+		for i := range 3 {
+			peerA.send(t, request(uint8(i), 1, body(i, mib/10*14)))
+			synctest.Wait()
+		}
+		if used := budget.Used(); used < 4*mib+300_000 || used > 6*mib {
+			t.Fatalf("%d bytes are held", used)
+		}
+		went := false
+		go func() {
+			if err := b.Go(context.WithoutCancel(t.Context()), 1, body(0, 10_000), done); err != nil {
+				t.Error(err)
+			}
+			went = true
+		}()
+		synctest.Wait()
+		if went {
+			t.Error("a large call went")
+		}
+		told := false
+		if deaf.TryGo(1, nil, done) || deaf.HasRoom() {
+			t.Error("a small call went to a peer that has not read what is before it")
+		}
+		deaf.Room(func() { told = true })
+		if !c.TryGo(1, nil, done) {
+			t.Fatal("a small call to a peer that reads did not go")
+		}
+		peerC.want(t, "small call")
+
+		(<-requests).Reply(nil)
+		peerA.want(t, "answer")
+		synctest.Wait()
+		if !told || went {
+			t.Errorf("with more than three eighths held: told of room for a small call: %v, large call went: %v", told, went)
+		}
+		for range 2 {
+			(<-requests).Reply(nil)
+			peerA.want(t, "answer")
+		}
+		synctest.Wait()
+		if !went {
+			t.Error("a large call did not go with the requests answered")
+		}
+		peerB.want(t, "large call")
+		peerDeaf.want(t, "large call")
+		hangUp(a, b, c, deaf)
+		if deaf.HasRoom() {
+			t.Error("an ended link has room")
 		}
 		if used := budget.Used(); used != 0 {
 			t.Errorf("%d bytes are held after the end", used)
@@ -330,14 +396,14 @@ func TestLargeResponseOverBudget(t *testing.T) {
 		budget := link.NewBudget(2 * mib)
 		h, requests := keep()
 		a, peer := budgeted(t, "a", budget, h)
-		peer.send(t, request(1, 1, body(0, 900_000)))
+		peer.send(t, request(1, 1, body(0, 700_000)))
 		<-requests
 		done, answers := results(2)
 		start(t, a, 1, nil, done)
 		start(t, a, 1, nil, done)
 		peer.want(t, "call")
 		peer.want(t, "call")
-		peer.send(t, response(0, body(0, 500_000)))
+		peer.send(t, response(0, body(0, 900_000)))
 		r := <-answers
 		wantCode(t, "large response without memory", r.err, tipt.ErrBusy)
 		peer.send(t, response(1, body(8, 3_000)))

@@ -100,6 +100,17 @@ func (l *Link) Room(f func()) {
 	l.retry()
 }
 
+// HasRoom reports whether what TryGo refused last may succeed now.
+func (l *Link) HasRoom() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state == open && l.hasRoomLocked()
+}
+
+func (l *Link) hasRoomLocked() bool {
+	return l.roomLocked(l.roomSize) && l.budget.awaitCall(l, l.roomSize)
+}
+
 // start queues c as soon as there is an id and room for it.
 func (l *Link) start(ctx context.Context, c *call) error {
 	if len(c.body) > tipt.MaxPacketSize {
@@ -190,7 +201,7 @@ func (l *Link) retry() {
 		close(o.call.turn)
 	}
 	f := l.room
-	if f == nil || !l.roomLocked(l.roomSize) || !l.budget.awaitCall(l, l.roomSize) {
+	if f == nil || !l.hasRoomLocked() {
 		l.mu.Unlock()
 		return
 	}
