@@ -81,6 +81,19 @@ func (r *Rates[K]) makeRoomLocked(now time.Time) {
 	}
 }
 
+// Trim forgets full buckets, which say nothing, and gives the memory back.
+func (r *Rates[K]) Trim(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	kept := make(map[K]bucket) // to delete from a map would keep its memory
+	for key, b := range r.buckets {
+		if r.filled(b, now) < r.count {
+			kept[key] = b
+		}
+	}
+	r.buckets = kept
+}
+
 // Circles remembers with whom each key has to do, and bounds how many are new
 // to it in a day.
 type Circles[K comparable] struct {

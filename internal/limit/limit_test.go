@@ -45,6 +45,20 @@ func TestRatesAreBounded(t *testing.T) {
 	}
 }
 
+// TestTrim: what is full again is forgotten, what is not counts on.
+func TestTrim(t *testing.T) {
+	r := NewRates[string](60, time.Minute)
+	r.Take("much", 60, start)
+	r.Take("little", 1, start)
+	r.Trim(start.Add(time.Second))
+	if _, kept := r.buckets["little"]; kept || len(r.buckets) != 1 {
+		t.Errorf("kept: %v", r.buckets)
+	}
+	if wait := r.Take("much", 2, start.Add(time.Second)); wait != time.Second {
+		t.Errorf("waits %v, want 1 s", wait)
+	}
+}
+
 func TestCircles(t *testing.T) {
 	c := NewCircles[string](3)
 	for i := range 3 {
