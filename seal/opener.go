@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"container/list"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -39,8 +40,8 @@ const maxKeptPacket = 1_200
 //   - entered when a message that came with it has been opened: who can make
 //     such a message knows the key;
 //   - dropped an hour later, or when its subkey expires or is revoked (which
-//     then still opens for 30 days), or with the Opener, which goes with the
-//     [NodeKey] that a rotation replaces;
+//     then still opens for 30 days), when its sender will not use it again, or
+//     with the Opener, which goes with the [NodeKey] that a rotation replaces;
 //   - bounded in number, for each sender, for each other node, for all of them
 //     and for the users of this node. The oldest one makes room.
 //
@@ -203,6 +204,18 @@ func (o *Opener) Sweep(now time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.dropAllLocked(func(k *keptKey) bool { return k.over(now) })
+	senders := make(map[tipt.Address][]*keptKey, len(o.senders))
+	maps.Copy(senders, o.senders) // a map keeps the memory of what was deleted from it
+	o.senders = senders
+}
+
+// Forget drops the session keys of one sender, who will not use them again.
+func (o *Opener) Forget(from tipt.Address) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.senders[from]) > 0 {
+		o.dropLocked(o.senders[from][0])
+	}
 }
 
 // Close drops all session keys. The Opener still opens messages, and keeps none.

@@ -327,6 +327,29 @@ func TestOpenerKeepsForAnHour(t *testing.T) {
 	}
 }
 
+func TestOpenerForget(t *testing.T) {
+	k := newTestKey(t)
+	o := NewOpener(k)
+	bob := tipt.Address{User: "bob", Node: alice.Node}
+	var keys [][]byte
+	for _, from := range []tipt.Address{bob, alice, alice} {
+		msg, _ := sealWith(t, certificateOf(t, k).NewSealer(), "hello", testTime)
+		wantOpen(t, o, msg, from, "hello", testTime)
+	}
+	for _, kept := range o.senders[alice] {
+		keys = append(keys, kept.key)
+	}
+	o.Forget(alice)
+	for _, key := range keys {
+		if !bytes.Equal(key, make([]byte, 32)) {
+			t.Error("dropped and not wiped")
+		}
+	}
+	if wantKept(t, o, 1); len(keys) != 2 || len(o.senders[bob]) != 1 {
+		t.Errorf("kept of %v: %d, before %d; of %v: %d", alice, len(o.senders[alice]), len(keys), bob, len(o.senders[bob]))
+	}
+}
+
 func TestOpenerClose(t *testing.T) {
 	k := newTestKey(t)
 	o := NewOpener(k)
