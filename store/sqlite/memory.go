@@ -5,10 +5,11 @@ import (
 	"errors"
 
 	"github.com/tipt/tipt-go/internal/sqlite3"
+	"github.com/tipt/tipt-go/store"
 )
 
-// FreeMemory gives back what SQLite's caches hold, up to 64 MiB after much was written. It
-// waits for what is going on.
+// FreeMemory gives back what SQLite's caches hold, up to 64 MiB after much was written, and what is known
+// of mailboxes, up to 4 MiB. It waits for what is going on.
 func (s *Store) FreeMemory(ctx context.Context) error {
 	if err := s.usable(ctx); err != nil {
 		return err
@@ -17,6 +18,7 @@ func (s *Store) FreeMemory(ctx context.Context) error {
 	var errs []error
 	select {
 	case w := <-s.writer:
+		w.mailboxes = make(map[store.UserID]*mailbox) // one that is cleared keeps its memory
 		errs = append(errs, w.c.Script(shrink))
 		s.writer <- w
 	case <-s.closed:

@@ -15,14 +15,14 @@ import (
 
 // TestFreeMemory: the cache of 20 MB that were written is given back, and all works on.
 func TestFreeMemory(t *testing.T) {
-	const messages = 200
+	const messages = 400
 	s := open(t, t.TempDir(), sqlite.Options{Logger: noLog(t)})
 	user := &store.CreateUser{Name: "ada", Password: "x", Time: time.Now()}
 	commit(t, s, user)
 	for range messages {
 		commit(t, s, &store.Append{
 			User: user.ID, From: "bob@node.example", ID: tipt.NewMessageID(), Time: time.Now(),
-			Body: make([]byte, 100_000), MaxCount: messages, MaxBytes: 1 << 30,
+			Body: make([]byte, 50_000), MaxCount: messages, MaxBytes: 1 << 30,
 		})
 	}
 	debug.FreeOSMemory() // Go's own garbage is not what this is about

@@ -22,6 +22,10 @@ import (
 // readerCount is how many reads go on at the same time.
 const readerCount = 4
 
+// cacheSize is of the connection that writes, in KiB. SQLite's allocator takes twice as much for it: 8 KiB
+// for each page of 4 and what SQLite knows of it.
+const cacheSize = "PRAGMA cache_size = -32768"
+
 // defaultReserve is what the longest log may have to put into the database, twice.
 const defaultReserve = 2 * checkpointPages * pageSize
 
@@ -111,7 +115,7 @@ func openDatabase(dir string) (conns []*sqlite3.Conn, b *blobs, err error) {
 			err = errors.Join(err, closeAll(conns))
 		}
 	}()
-	c, err := openConn(path, "PRAGMA cache_size = -65536", "PRAGMA journal_size_limit = 134217728")
+	c, err := openConn(path, cacheSize, "PRAGMA journal_size_limit = 134217728")
 	if err != nil {
 		return nil, nil, err
 	}

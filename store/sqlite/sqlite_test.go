@@ -287,8 +287,8 @@ func TestBlobs(t *testing.T) {
 
 	// More than are removed with one batch.
 	var batch []store.Op
-	for i := range 150 {
-		batch = append(batch, message(user, i, 128<<10))
+	for i := range 300 {
+		batch = append(batch, message(user, i, 64<<10))
 	}
 	commit(t, s, batch...)
 	commit(t, s, &store.DeleteUser{User: user})
