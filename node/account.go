@@ -147,7 +147,16 @@ func (s *session) signOut() {
 		delivery.close()
 	}
 	s.node.online.leave(s)
+	s.node.forgetKeys(as)
 	s.node.seen(as)
+}
+
+// forgetKeys drops the session keys that have come from a user who is not connected any more: a client
+// takes a new one for each connection (section 5.2).
+func (n *Node) forgetKeys(as signedInAs) {
+	if len(n.online.devices(as.user)) == 0 {
+		n.opener.Load().Forget(as.from(n.config.Name))
+	}
 }
 
 // seen notes that a device is, or was until now, connected.

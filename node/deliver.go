@@ -21,8 +21,10 @@ const (
 	maxDeliverBytes = 4 << 20
 	// maxDeliverRead is how many bytes of messages are read at once.
 	maxDeliverRead = 512 << 10
-	// maxReading is how many connections read their mailboxes at once.
-	maxReading = 16
+	// maxReading is how many connections read their mailboxes at once, and maxRereading how many of those
+	// do so that read what there was no room for.
+	maxReading   = 16
+	maxRereading = 4
 	// readPause is how long a connection waits when a mailbox cannot be read.
 	readPause = time.Minute
 )
@@ -62,6 +64,47 @@ func newDelivery(s *session, place int64) *delivery {
 	return d
 }
 
+// A rereading is deliveries whose link was told of room for what they have read once already.
+// There may be thousands at a time, as many as clients that do not read, and room for few of them:
+// they take turns, and nobody else waits for them.
+type rereading struct {
+	mu      sync.Mutex // guards the following fields
+	queue   []*delivery
+	workers int // at most maxRereading
+}
+
+// add has a delivery go on when it is its turn.
+func (r *rereading) add(d *delivery) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue = append(r.queue, d)
+	if r.workers < maxRereading {
+		r.workers++
+		d.session.node.tasks.Go(r.work)
+	}
+}
+
+func (r *rereading) work() {
+	for d := r.next(); d != nil; d = r.next() {
+		d.goOn()
+	}
+}
+
+// next returns nil when nobody waits; then the worker has ended.
+func (r *rereading) next() *delivery {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.queue) == 0 {
+		r.queue = nil
+		r.workers--
+		return nil
+	}
+	d := r.queue[0]
+	r.queue[0] = nil
+	r.queue = r.queue[1:]
+	return d
+}
+
 // begin starts sending.
 func (d *delivery) begin() {
 	d.mu.Lock()
@@ -85,6 +128,36 @@ func (d *delivery) startLocked() {
 	d.running = true
 	d.session.node.tasks.Add(1)
 	go d.run()
+}
+
+// room is kick where the link has room again for what was refused.
+func (d *delivery) room() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.again = true
+	if d.running || d.closed || d.pause != nil {
+		return
+	}
+	d.running = true
+	d.session.node.rereading.add(d)
+}
+
+// goOn sends, in its turn, if there still is room.
+func (d *delivery) goOn() {
+	if !d.session.link.HasRoom() {
+		d.refused()
+	} else if d.step() {
+		d.session.node.tasks.Add(1)
+		go d.run() // this is another's turn
+	}
+}
+
+// refused ends the goroutine until the link has room.
+func (d *delivery) refused() {
+	d.mu.Lock()
+	d.running = false
+	d.mu.Unlock()
+	d.session.link.Room(d.room)
 }
 
 // close ends the delivery; its place is kept.
@@ -150,10 +223,7 @@ func (d *delivery) step() bool {
 		for _, unsent := range messages[i:] {
 			d.reader.Rewind(unsent.Seq)
 		}
-		d.mu.Lock()
-		d.running = false
-		d.mu.Unlock()
-		d.session.link.Room(d.kick)
+		d.refused()
 		return false
 	}
 	d.mu.Lock()

@@ -63,6 +63,17 @@ func newLimits(l Limits) limits {
 	}
 }
 
+// trim gives back the memory of counts that say nothing any more.
+func (l *limits) trim() {
+	now := time.Now()
+	for _, r := range []*limit.Rates[store.UserID]{l.userMessages, l.userBytes, l.userKeys} {
+		r.Trim(now)
+	}
+	for _, r := range []*limit.Rates[tipt.NodeName]{l.peerMessages, l.peerBytes} {
+		r.Trim(now)
+	}
+}
+
 // forward charges a FORWARD to its user.
 func (l *limits) forward(user store.UserID, size int) error {
 	now := time.Now()

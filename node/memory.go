@@ -50,10 +50,10 @@ func (n *Node) keepSmall(ctx context.Context) error {
 			}
 		}
 		if limited && base > 0 {
-			// Go would let the heap grow to twice of what is in use, and thus the buffers to twice
-			// their budget; near a limit it collects more often instead. What the process has besides,
-			// mostly SQLite's, is for Go not to take.
-			debug.SetMemoryLimit(base + n.config.MaxBuffered - (held - mapped()))
+			// Go would let the heap grow to twice of what is in use, also where that is large without the
+			// buffers; near a limit it collects more often instead. As much as all buffers is for garbage
+			// and for SQLite's caches: with little of it Go would do nothing but collect.
+			debug.SetMemoryLimit(base + 2*n.config.MaxBuffered - (held - mapped()))
 		}
 		inUse := n.budget.Used() + int64(n.connections())*connectionMemory
 		if max(held-left, load-inUse) <= left/memoryKept || now.Sub(freed) < memoryPause {
@@ -126,6 +126,8 @@ func (n *Node) freeMemory(ctx context.Context) error {
 		}
 	}
 	n.rest()
+	n.known.forget()
+	n.limits.trim()
 	debug.FreeOSMemory() // what lies in a sync.Pool outlives one collection
 	debug.FreeOSMemory()
 	return nil

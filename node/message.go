@@ -157,6 +157,9 @@ func (s *session) runForwards() {
 			s.forwards.queue = nil
 			s.forwards.running = false
 			s.mu.Unlock()
+			if s.ctx.Err() != nil {
+				s.node.forgetKeys(s.account) // what came last has left one again
+			}
 			return
 		}
 		job := s.forwards.queue[0]

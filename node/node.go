@@ -55,7 +55,7 @@ type Config struct {
 	// the next one is answered 503. If zero, 16,384.
 	MaxConnections int
 	// MaxBuffered bounds the bytes of requests being worked on and of packets not
-	// yet sent, of all connections together. If zero, 512 MiB.
+	// yet sent, of all connections together. If zero, 256 MiB.
 	MaxBuffered int64
 	// OwnProcess: the process does nothing but run this node, which may limit the memory of
 	// both, and collect garbage to give it back.
@@ -113,6 +113,7 @@ type Node struct {
 	tasks     sync.WaitGroup // sessions and what they started
 	opening   chan struct{}  // holds a value for each large message that is being opened
 	reading   chan struct{}  // likewise for each connection that reads its mailbox
+	rereading rereading
 	stats     stats
 	ignored   func(error) // counts an event that the link dropped
 	poller    *ws.Poller  // nil where there is none; static from Run on
@@ -141,7 +142,7 @@ func New(c Config) *Node {
 		c.MaxConnections = 16_384
 	}
 	if c.MaxBuffered == 0 {
-		c.MaxBuffered = 512 << 20
+		c.MaxBuffered = 256 << 20
 	}
 	if c.Silence == 0 {
 		c.Silence = tipt.SilenceTimeout

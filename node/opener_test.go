@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/link"
 	"github.com/tipt/tipt-go/seal"
 )
 
@@ -99,6 +100,42 @@ func TestSessionKeysGoWithTheirSender(t *testing.T) {
 			}
 			wantKeptBy(t, n.opener.Load(), "alice@node.example")
 		}
+	})
+}
+
+// A client takes a new session key for each connection, so with a user's last one they go.
+func TestSessionKeysEndWithTheLastConnection(t *testing.T) {
+	inBubble(t, func(t *testing.T, n *Node) {
+		if err := n.accounts.Register(t.Context(), tipt.RegisterRequest{User: "alice", Password: "correct horse"}); err != nil {
+			t.Fatal(err)
+		}
+		receiveFrom(t, n, tipt.Address{User: "alice", Node: "a.example"}, sealer(t, n)())
+		const other = "alice@a.example"
+		var clients []*link.Link
+		var ends []<-chan error
+		for _, device := range []string{"phone", "desk"} {
+			client, ended := dial(t, n)
+			clients, ends = append(clients, client), append(ends, ended)
+			if err := call(t, client, tipt.RequestHandshake, nil); err != nil {
+				t.Fatal(err)
+			}
+			signIn := tipt.SignInRequest{User: "alice", Password: "correct horse", Device: device}
+			if err := call(t, client, tipt.RequestSignIn, signIn.Append(nil)); err != nil {
+				t.Fatal(err)
+			}
+			forward := tipt.ForwardRequest{Node: "node.example", Wait: true, Sealed: sealer(t, n)()}
+			if err := call(t, client, tipt.RequestForward, forward.Append(nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		opener := n.opener.Load()
+		wantKeptBy(t, opener, other, "alice@node.example")
+		clients[0].CloseNow()
+		<-ends[0]
+		wantKeptBy(t, opener, other, "alice@node.example")
+		clients[1].CloseNow()
+		<-ends[1]
+		wantKeptBy(t, opener, other)
 	})
 }
 

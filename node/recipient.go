@@ -46,3 +46,10 @@ func (n *Node) recipient(ctx context.Context, name tipt.UserName) (store.UserID,
 	r.ids[name] = user.ID
 	return user.ID, nil
 }
+
+// forget gives the memory back. What is asked for next is looked up again.
+func (r *recipients) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ids = nil
+}

@@ -48,4 +48,8 @@ func TestRecipients(t *testing.T) {
 	if len(n.known.ids) != maxRecipients {
 		t.Errorf("%d are remembered, want %d", len(n.known.ids), maxRecipients)
 	}
+	n.known.forget()
+	if id, err := n.recipient(t.Context(), "user0"); err != nil || id != 1 || len(n.known.ids) != 1 {
+		t.Errorf("after all were forgotten user0 is %d, %v, and %d are remembered", id, err, len(n.known.ids))
+	}
 }
