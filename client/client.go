@@ -62,8 +62,9 @@ type Options struct {
 	KeyChanged func(node tipt.NodeName, was, is string) error
 
 	// Key is the user's own, the same on all devices; its certificate is published with
-	// [Client.SetKey]. What others seal to that is opened with it, and what this client seals is signed. By default messages
-	// are sealed but not signed, and what is sealed to the user is handed over as it came.
+	// [Client.SetKey]. What others seal to that is opened with it, and what this client seals is
+	// signed. By default messages are sealed but not signed, and what is sealed to the user is
+	// handed over as it came.
 	Key *seal.UserKey
 
 	// UserPins keeps the certificates of other users. By default they are forgotten with the Client.
@@ -71,11 +72,11 @@ type Options struct {
 
 	// UserKeyChanged is called when a user's primary key is not the one in UserPins and is not
 	// certified by that one: somebody may be reading along, or the user has lost the old one. The arguments are
-	// fingerprints; is is empty when the user has no certificate any longer, so that what is
-	// sent from now on can be read by that user's node. On nil the change is kept. On an error the message is
-	// not sent and the error is returned, or, where it is about a signature on a message that came, that does
-	// not count. Send and Receive call it, perhaps at the same time. By default each change is
-	// such an error, [ErrUserKeyChanged].
+	// fingerprints; the last is empty when the user has no certificate any longer, so that the user's
+	// node can read what is sent from now on. On nil the new one, or none, takes the old one's place. On an
+	// error nothing is sent, and Send returns it; if a message that came is the occasion, its
+	// signature does not count, and SignError is that error. Send and Receive may call it at the same time. By
+	// default each change is such an error, [ErrUserKeyChanged].
 	UserKeyChanged func(user tipt.Address, was, is string) error
 
 	// Logger gets lost and regained connections and refused messages, no

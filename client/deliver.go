@@ -17,16 +17,17 @@ type Message struct {
 	Time time.Time // when the user's node stored it
 	Body []byte    // as the sender made it, and out of its end-to-end seal; Text reads it
 
-	// Sealed says that the message came sealed end to end (docs/protocol.md, section 8) and was opened with
-	// Options.Key. Body is what was inside.
+	// Sealed says that the message came sealed end to end (docs/protocol.md, section 8) and was
+	// opened with Options.Key. Body is what was inside.
 	Sealed bool
-	// Signed says that what was inside is signed, for this user, by the owner of the certificate that is kept
-	// for From: no node can have made or changed it.
+	// Signed says that what was inside is signed, for this user, by the owner of the certificate
+	// that is kept for From: no node can have made or changed it.
 	Signed bool
 	// SealError is why a message that came sealed could not be opened: [ErrNoKey], or
 	// [seal.ErrCannotOpen] for another key, or [seal.ErrMessage]. Body is then as it came.
 	SealError error
-	// SignError is why a sealed message is not Signed although a signature came with it; nil where none did.
+	// SignError is why a sealed message is not Signed although a signature came with it; nil where
+	// none did.
 	SignError error
 
 	// Return is set when this is no message but a report that one which the user sent with
@@ -62,9 +63,9 @@ func (m Message) Text() (string, bool) {
 // that comes again although it was acknowledged (the connection was lost just
 // then) is recognised, but only among the last 16,384 and not by a later Client.
 //
-// What came sealed end to end is opened first. Where it is signed and the sender's certificate is not known,
-// or lacks the key, the sender's node is asked for it, which may take some seconds and not longer: without it
-// the message is handed over as one that is not signed, with the reason.
+// What came sealed end to end is opened first. Where it is signed and the sender's certificate is
+// not known, or lacks the key, the sender's node is asked for it, which may take some seconds and
+// not longer: without it the message is handed over as one that is not signed, with the reason.
 func (c *Client) Receive(ctx context.Context, handle func(context.Context, Message) error) error {
 	if !c.receiving.CompareAndSwap(false, true) {
 		return errors.New("a Receive of this client is running already")

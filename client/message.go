@@ -31,8 +31,8 @@ type Outgoing struct {
 	// Queue leaves the message with the user's own node, which then tries for
 	// up to five days. Send returns as soon as it is on that node's disk; if it fails later,
 	// Receive gets a Return whose Ref is ID. While the recipient's node cannot be asked for its
-	// key and the recipient's certificate, the message is sealed to those in Pins and UserPins. Where nothing
-	// is known of one of them, Send fails.
+	// key and the recipient's certificate, the message is sealed to those in Pins and UserPins. Where
+	// nothing is known of one of them, Send fails.
 	Queue bool
 }
 
@@ -43,10 +43,10 @@ type Outgoing struct {
 // (it may have been, and asking twice more under the same ID did not tell). Messages of
 // successive calls arrive in that order.
 //
-// For a Text, Send asks for the recipient's certificate once an hour. It is sealed to that, and signed with
-// Options.Key where there is one; where the recipient has none it goes without, readable for
-// the recipient's node. A certificate that cannot be sealed to is an error ([seal.ErrCannotSeal]), and so is one
-// that cannot be had (a [UserKeyError]): nothing is sent then.
+// For a Text, Send asks for the recipient's certificate once an hour. It is sealed to that, and
+// signed with Options.Key where there is one; where the recipient has none it goes without,
+// readable for the recipient's node. A certificate that cannot be sealed to is an error
+// ([seal.ErrCannotSeal]), and so is one that cannot be had (a [UserKeyError]): nothing is sent then.
 func (c *Client) Send(ctx context.Context, m Outgoing) error {
 	if err := c.send(ctx, m); err != nil {
 		return fmt.Errorf("send to %s: %w", m.To, err)

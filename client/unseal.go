@@ -10,8 +10,8 @@ import (
 	"github.com/tipt/tipt-go/seal"
 )
 
-// unseal opens a message that came sealed from end to end and judges its signature, once. Its error is the end
-// of the context or of the client; all else is for whoever gets the message to know.
+// unseal opens a message that came sealed from end to end and judges its signature, once. Its
+// error is the end of the context or of the client; all else is for whoever gets the message.
 func (c *Client) unseal(ctx context.Context, d *delivery) error {
 	if d.unsealed {
 		return nil
@@ -54,8 +54,9 @@ func (c *Client) ended(ctx context.Context) error {
 	return c.err
 }
 
-// judge returns nil when a message is signed, for this user, by whoever sent it (section 8), and otherwise why its
-// signature does not count. It asks for the sender's certificate where the one kept does not have the key.
+// judge returns nil when a message is signed, for this user, by whoever sent it (section 8), and
+// otherwise why its signature does not count. It asks for the sender's certificate where the one
+// kept does not have the key.
 func (c *Client) judge(ctx context.Context, m *Message, opened *seal.Opened) error {
 	now := time.Now()
 	if err := opened.SignedBy(nil, now); !errors.Is(err, seal.ErrNoSigningKey) {
@@ -68,8 +69,8 @@ func (c *Client) judge(ctx context.Context, m *Message, opened *seal.Opened) err
 	case err != nil || from.String() != m.From:
 		return fmt.Errorf("the sender %q is no address", m.From)
 	}
-	// A node that hands over again, as another message, what it has kept can do so only with a date near that
-	// of the signature: all that an honest one may take is the time that a message is sent again.
+	// A node that hands over again, as another message, what it has kept can do so only with a date
+	// near that of the signature: an honest one takes no longer than a message is sent again for.
 	if age := m.Time.Sub(opened.SignedAt); age > tipt.DuplicateRetention {
 		return fmt.Errorf("signed %d days before it came", age/(24*time.Hour))
 	}
@@ -101,8 +102,8 @@ func (c *Client) judge(ctx context.Context, m *Message, opened *seal.Opened) err
 	return err
 }
 
-// askSender is fetchUserKey for Receive, which others may make wait: a node whose answers take long is
-// asked less often, and its users' messages are handed over without.
+// askSender is fetchUserKey for Receive, which others may make wait: a node whose answers take
+// long is asked less often, and its users' messages are handed over without.
 func (c *Client) askSender(ctx context.Context, user tipt.Address, k *userKey) error {
 	patience := &c.keyOf(user.Node).patience
 	if patience.over(time.Now()) {
@@ -118,8 +119,8 @@ func (c *Client) askSender(ctx context.Context, user tipt.Address, k *userKey) e
 	return err
 }
 
-// A patience bounds the time for which one node makes Receive wait: 20 s at once, and a
-// sixth of the time from then on. It belongs to the one Receive that runs.
+// A patience bounds the time for which one node makes Receive wait: 20 s at once, and a sixth of
+// the time from then on. It belongs to the one Receive that runs.
 type patience struct {
 	spent time.Duration
 	at    time.Time // when spent was right

@@ -92,8 +92,8 @@ func (c *Client) userOf(ctx context.Context, user tipt.Address) (*userKey, error
 func (k *userKey) leave() { <-k.turn }
 
 // recipientKey returns the certificate that a message is sealed to, nil when the recipient has
-// none. One that was fetched within the last hour does. With queue it is the one in UserPins while the user's node
-// cannot be asked.
+// none. One that was fetched within the last hour does. With queue it is the one in UserPins
+// while the user's node cannot be asked.
 func (c *Client) recipientKey(ctx context.Context, user tipt.Address, queue bool) (*seal.Certificate, error) {
 	k, err := c.userOf(ctx, user)
 	if err != nil {
@@ -196,8 +196,9 @@ func (c *Client) userKeyChanged(user tipt.Address, was, is string) error {
 	return fmt.Errorf("%w: it was %s, it is %s", ErrUserKeyChanged, was, is)
 }
 
-// UserKey returns a user's OpenPGP certificate as that user's node gives it now, nil when there is none. Nodes on
-// the way can neither read nor change the answer. It is not compared with the one in UserPins.
+// UserKey returns a user's OpenPGP certificate as that user's node gives it now, nil when there is
+// none. Nodes on the way can neither read nor change the answer. It is not compared with the one
+// in UserPins.
 func (c *Client) UserKey(ctx context.Context, user tipt.Address) ([]byte, error) {
 	key, err := c.userKey(ctx, user)
 	if err != nil {

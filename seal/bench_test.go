@@ -91,3 +91,27 @@ func BenchmarkParseCertificate(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkSigned is what a message between users costs the one who writes it, and the one who reads it.
+func BenchmarkSigned(b *testing.B) {
+	alice, bob := newTestUserKey(b, "alice@a.example"), newTestUserKey(b, "bob@b.example")
+	from, to := userCertificate(b, alice), userCertificate(b, bob)
+	plaintext := make([]byte, 300)
+	b.Run("seal", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := alice.Seal(to, plaintext, testTime); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("open", func(b *testing.B) {
+		b.ReportAllocs()
+		msg := mustSign(b, alice, bob, string(plaintext), testTime)
+		for b.Loop() {
+			if err := mustOpen(b, bob, msg).SignedBy(from, testTime); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -98,10 +98,10 @@ type Opened struct {
 	against   error // why the signature counts for nobody; nil when that is open
 }
 
-// Open opens a message sealed to the key's certificate by whatever program, signed or not, within the
-// same bounds as [NodeKey.Open], but for what section 8 adds: the literal packet may stand between a one-pass signature
-// packet and a signature. Other than a node's, all subkeys open for ever. Errors wrap
-// [ErrCannotOpen] or [ErrMessage]; a signature that counts for nothing is none.
+// Open opens a message sealed to the key's certificate by whatever program, signed or not, within
+// the same bounds as [NodeKey.Open], but for what section 8 adds: the literal packet may stand
+// between a one-pass signature packet and a signature. Other than a node's, all subkeys open for
+// ever. Errors wrap [ErrCannotOpen] or [ErrMessage]; a signature that does not count is no error.
 func (k *UserKey) Open(msg []byte) (*Opened, error) {
 	e, err := parseEnvelope(msg)
 	if err != nil {
@@ -177,12 +177,14 @@ func intendedFor(sig *packet.Signature, key *packet.PublicKey) bool {
 	})
 }
 
-// SignedBy returns nil when the message is signed, for the user who opened it, by the owner of the
-// certificate (section 8): by a subkey, or the primary key, that signs and was valid at the date of the signature, or is at now,
-// and at a date that is at most an hour after now. The certificate must be the one that is kept for the sender.
-// Without a signature the error is ErrUnsigned. Where the certificate lacks the key that
-// made it, or is nil, the error is ErrNoSigningKey; a newer certificate may have it. Other errors say why the signature
-// does not count.
+// SignedBy returns nil when the message is signed, for the user who opened it, by the owner of
+// the certificate (section 8): by a subkey, or the primary key, that signs and was valid at the
+// date of the signature, or is at now, and at a date that is at most an hour after now. The
+// certificate must be the one that is kept for the sender.
+//
+// Without a signature the error is ErrUnsigned. Where the certificate lacks the key that made it,
+// or is nil, the error is ErrNoSigningKey; a newer certificate may have it. Other errors say why
+// the signature does not count.
 func (o *Opened) SignedBy(from *Certificate, now time.Time) error {
 	switch {
 	case o.against != nil:
@@ -209,9 +211,9 @@ func (o *Opened) SignedBy(from *Certificate, now time.Time) error {
 	return nil
 }
 
-// messageKey returns the key that a signature says to be made by, which must sign and have been valid when
-// it was made, or be valid at now: a certificate's newer self-signatures may have taken the place of
-// those of that time.
+// messageKey returns the key that a signature says to be made by, which must sign and have been
+// valid when it was made, or be valid at now: a certificate's newer self-signatures may have
+// taken the place of those of that time.
 func (c *Certificate) messageKey(sig *packet.Signature, now time.Time) (*packet.PublicKey, error) {
 	if err := checkVerifiable(c.entity.PrimaryKey); err != nil {
 		return nil, fmt.Errorf("seal: primary key: %w", err)
