@@ -3,6 +3,7 @@ package seal
 import (
 	"bytes"
 	"crypto"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -265,6 +266,34 @@ func TestSignatureDoesNotCount(t *testing.T) {
 			t.Errorf("signature %s: taken for none", tt.name)
 		}
 	}
+}
+
+// Whom a signature is for is said by what it covers. Beside that anybody can write.
+func TestIntendedRecipientThatIsNotSigned(t *testing.T) {
+	alice, bob := newTestUserKey(t, "alice@a.example"), newTestUserKey(t, "bob@b.example")
+	p := signedBy(t, alice, bob, "hello", func(s *packet.Signature) { s.IntendedRecipients = nil })
+	raw, _, err := nextPacket(p.signature)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A signature of version 4: four bytes, the part that is signed, the part that is not.
+	at := 6 + int(binary.BigEndian.Uint16(raw.head[4:]))
+	subpacket := append([]byte{1 + 1 + 20, 35, 4}, bob.primary.Fingerprint...)
+	body := slices.Concat(raw.head[:at], binary.BigEndian.AppendUint16(nil, binary.BigEndian.Uint16(raw.head[at:])+uint16(len(subpacket))), subpacket, raw.head[at+2:])
+	o := mustOpen(t, bob, sealPackets(t, bob, p.onePass, p.literal, makePacket(typeSignature, body)))
+	if err := countsFor(o).SignedBy(userCertificate(t, alice), testTime); err != nil {
+		t.Errorf("the signature itself: %v", err)
+	}
+	if err := o.SignedBy(userCertificate(t, alice), testTime); err == nil || !strings.Contains(err.Error(), "nobody in particular") {
+		t.Errorf("signed: %v", err)
+	}
+}
+
+// countsFor returns what was opened without the want of an intended recipient.
+func countsFor(o *Opened) *Opened {
+	signature := *o
+	signature.against = nil
+	return &signature
 }
 
 // A message that is put into an envelope of somebody else's is not by him, nor for another.

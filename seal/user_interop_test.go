@@ -67,13 +67,6 @@ func TestGPGTakesUserKey(t *testing.T) {
 	}
 }
 
-// countsFor returns what was opened without the want of an intended recipient.
-func countsFor(o *Opened) *Opened {
-	signature := *o
-	signature.against = nil
-	return &signature
-}
-
 func mustSealNow(t *testing.T, c *Certificate, plaintext []byte) []byte {
 	t.Helper()
 	msg, err := c.Seal(plaintext, time.Now())
