@@ -32,9 +32,13 @@ func checkBarred(t *T) {
 		}
 	}
 	defer allow()
-	t.on("T-6.8")
 	key := fields{"node", s.face.name}
 	t.soon(func() bool { return c.exchange(reqGetNodeKey, key).code == errNodeRefused }) // a list that is read in its own time
+	t.on("T-5.45")
+	sealed := t.seal(message(reader.user.name, randomBytes(16), []byte("barred")), recipe{})
+	t.wantStatus("a message of a node that is barred", 403, sealed, t.vouch(s.face, "someone", sealed).headers())
+	reader.quiet("nothing stored of a node that is barred")
+	t.on("T-6.8")
 	c.try(reqGetNodeKey, key, "the name of a node that is barred", errNodeRefused)
 	c.try(reqGetNodeKey, append(key, "new", true), "the name of a node that is barred", errNodeRefused)
 	c.try(reqForward, s.forward(true, "now"), "wait true, to a node that is barred", errNodeRefused)
@@ -48,10 +52,6 @@ func checkBarred(t *T) {
 	for _, text := range []string{"now", "later", "behind"} {
 		t.check(c, !s.has(text), "nothing sent to a node that is barred", fmt.Sprintf("the message %q", text))
 	}
-	t.on("T-5.45")
-	sealed := t.seal(message(reader.user.name, randomBytes(16), []byte("barred")), recipe{})
-	t.wantStatus("a message of a node that is barred", 403, sealed, t.vouch(s.face, "someone", sealed).headers())
-	reader.quiet("nothing stored of a node that is barred")
 
 	allow()
 	t.on("T-6.8")

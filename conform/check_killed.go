@@ -3,7 +3,6 @@ package conform
 import (
 	"fmt"
 	"slices"
-	"sync"
 )
 
 func killedScenarios() []scenario {
@@ -36,20 +35,11 @@ func checkKilled(t *T) {
 			kept = append(kept, one)
 		}
 	}
-	var operating sync.WaitGroup
-	defer operating.Wait()
-	killed := make(chan struct{})
-	var failed error // to be read after killed
-	kill := sync.OnceFunc(func() {
-		operating.Go(func() {
-			defer close(killed)
-			_, failed = t.s.operator(t.ctx, "kill")
-		})
-	})
+	var killed *errand
 	session := new(session)
-	for i := 0; i < most && writer.open(); i++ {
+	for i := 0; i < most && writer.open() && (killed == nil || !killed.over() || killed.err == nil); i++ {
 		if i == first {
-			kill()
+			killed = t.errand("kill")
 		}
 		if len(flight) == atATime {
 			settle()
@@ -61,20 +51,15 @@ func checkKilled(t *T) {
 		sealed := t.seal(message(u.name, randomBytes(16), []byte(one.text)), recipe{aead: true, session: session})
 		one.id = writer.ask(reqForward, t.forward(one.clause == "T-5.49", sealed))
 		flight = append(flight, one)
-		if isClosed(killed) && failed != nil {
-			break
-		}
 	}
 	for len(flight) > 0 {
 		settle()
 	}
-	kill()
-	<-killed
-	switch {
-	case failed != nil:
-		t.skip("the operator's command does not kill the node: " + failed.Error())
-	case len(kept) == 0:
+	if killed == nil || len(kept) == 0 {
 		t.fatal(writer, "messages to be taken", writer.state())
+	}
+	if err := killed.wait(); err != nil {
+		t.skip("the operator's command does not kill the node: " + err.Error())
 	}
 	t.served("its process was killed")
 	reader := t.signIn(u, "dev", "one")
@@ -94,14 +79,5 @@ func checkKilled(t *T) {
 		t.on(one.clause)
 		t.wrong(reader, fmt.Sprintf("the message %s, which was answered before the node was killed, as %d were", one.text, len(kept)),
 			fmt.Sprintf("all but %d of them", len(missing)))
-	}
-}
-
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
 	}
 }

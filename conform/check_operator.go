@@ -52,13 +52,18 @@ func checkMaintenance(t *T) {
 
 func checkRestart(t *T) {
 	fresh, c := t.greeted(), t.member()
-	_, err := t.s.operator(t.ctx, "restart")
-	if err != nil {
-		t.skip("the operator's command does not restart the node: " + err.Error())
+	restart := t.errand("restart")
+	for !restart.over() && (c.open() || fresh.open()) {
+		t.pause(20 * time.Millisecond)
+	}
+	if restart.over() && restart.err != nil {
+		t.skip("the operator's command does not restart the node: " + restart.err.Error())
 	}
 	t.on("T-1.31")
-	c.wantClose("the stop of the node", 1001)
-	fresh.wantClose("the stop of the node", 1001)
+	for _, c := range []*conn{c, fresh} {
+		c.wantClose("the stop of the node", 1001)
+		c.hang() // so that the node need not wait for that
+	}
 	t.on("T-3.36")
 	p := c.find(func(p *packet) bool { return p.pakt == pktEvent && p.reqt == evtGoingAway })
 	if p == nil {
@@ -71,6 +76,9 @@ func checkRestart(t *T) {
 		t.check(c, wait >= 0 && wait <= 0xffff, "GOING_AWAY with `wait`", p.String())
 	}
 	t.clause = "" // it comes back, or nothing else can be tested
+	if err := restart.wait(); err != nil {
+		t.fatal(nil, "the operator's command to start the node again", err.Error())
+	}
 	t.served("its restart")
 }
 
@@ -124,15 +132,11 @@ func checkWork(t *T) {
 	s := t.part(c, faceOrder)
 	inFlight := c.ask(reqForward, s.forward(true, "in flight"))
 	one := s.want("in flight")
-	began := make(chan error, 1)
-	go func() {
-		_, err := t.s.operator(t.ctx, "maintenance", "on")
-		began <- err
-	}()
+	maintenance := t.errand("maintenance", "on")
 	answer := sync.OnceFunc(func() { one.answer <- delivered })
 	defer func() {
 		answer()
-		if err := <-began; err != nil {
+		if err := maintenance.wait(); err != nil {
 			t.wrong(nil, "the operator's command to begin maintenance", err.Error())
 		}
 		if _, err := t.s.operator(t.ctx, "maintenance", "off"); err != nil {

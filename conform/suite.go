@@ -279,6 +279,39 @@ func (s *suite) operator(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
+// An errand is what the operator does while a scenario goes on.
+type errand struct {
+	done chan struct{} // closed at its end
+	err  error         // to be read after done
+}
+
+// errand sends the operator on an errand, whose end close waits for.
+func (t *T) errand(args ...string) *errand {
+	e := &errand{done: make(chan struct{})}
+	t.errands = append(t.errands, e)
+	go func() {
+		defer close(e.done)
+		_, e.err = t.s.operator(t.ctx, args...)
+	}()
+	return e
+}
+
+// over reports whether the errand has ended.
+func (e *errand) over() bool {
+	select {
+	case <-e.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// wait waits for its end.
+func (e *errand) wait() error {
+	<-e.done
+	return e.err
+}
+
 // operator has the operator do something, or ends the scenario.
 func (t *T) operator(args ...string) string {
 	out, err := t.s.operator(t.ctx, args...)

@@ -53,12 +53,13 @@ type T struct {
 	ctx      context.Context
 
 	// Owned by the scenario.
-	clause string // what is being checked; empty while the stage is set
-	waited int    // how often something did not come in time
-	users  []*user
-	conns  []*conn
-	parts  []*part
-	apart  map[string]string // clauses that could not be checked here, and why
+	clause  string // what is being checked; empty while the stage is set
+	waited  int    // how often something did not come in time
+	users   []*user
+	conns   []*conn
+	parts   []*part
+	errands []*errand
+	apart   map[string]string // clauses that could not be checked here, and why
 
 	mu       sync.Mutex // guards the following fields
 	reached  map[string]bool
@@ -194,6 +195,10 @@ func (t *T) close() {
 		s.strike()
 	}
 	t.parts = nil
+	for _, e := range t.errands {
+		<-e.done
+	}
+	t.errands = nil
 	for _, c := range t.conns {
 		c.hang()
 	}
