@@ -53,7 +53,7 @@ const (
 	takesDays  = "shows only after days"
 	takesHours = "shows only after an hour"
 	needsNames = "needs names that resolve as the suite wishes"
-	faulty     = "says that something in the node is broken, which no guest can bring about from outside"
+	faulty     = "needs something in the node to be broken, which no guest can bring about from outside"
 )
 
 // Clauses returns all clauses, in the order of the specification.

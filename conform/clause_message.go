@@ -45,7 +45,7 @@ var messageClauses = []Clause{
 	{"T-4.101", Must, NodeSide, Ours, "When an account is deleted its devices are gone: no token of theirs signs in.", ""},
 	{"T-4.102", Must, NodeSide, Ours, "A full mailbox first drops the oldest messages that at least one device has taken, and no others.", ""},
 	{"T-4.103", Must, NodeSide, Ours, "RETURNs are outside the mailbox's quota.", ""},
-	{"T-4.105", Must, NodeSide, Ours, "The outbox retries for up to 5 days.", takesDays},
 	{"T-4.104", Must, NodeSide, Ours, "When an account is deleted its mailbox is gone.", inside},
+	{"T-4.105", Must, NodeSide, Ours, "The outbox retries for up to 5 days.", takesDays},
 	{"T-4.99", Should, ClientSide, Ours, "A client adds a random part to GOING_AWAY's `wait`.", ""},
 }
