@@ -31,9 +31,11 @@ func (a *Accounts) RemoveDevice(ctx context.Context, user store.UserID, device s
 	return nil
 }
 
-// See notes that a device was connected until now. SIGN_IN notes its beginning.
-func (a *Accounts) See(ctx context.Context, user store.UserID, device string) error {
-	if err := a.committer.Do(ctx, &store.SeeDevice{User: user, Device: device, Time: time.Now()}); err != nil {
+// See notes that a device was connected until now. SIGN_IN notes its beginning. It waits, as long as ctx
+// lasts, for room in the committer's queue alone; when it returns nil, done is called once, on the
+// committer's goroutine, with what became of the note.
+func (a *Accounts) See(ctx context.Context, user store.UserID, device string, done func(error)) error {
+	if err := a.committer.Submit(ctx, done, &store.SeeDevice{User: user, Device: device, Time: time.Now()}); err != nil {
 		return fmt.Errorf("note when the device was seen: %w", err)
 	}
 	return nil

@@ -242,7 +242,11 @@ func TestSee(t *testing.T) {
 	id := n.register(t, "alice", "correct horse")
 	n.signIn(t, byPassword("alice", "phone", "correct horse"))
 	commit(t, n, &store.SeeDevice{User: id, Device: "phone"}) // in the year 1
-	if err := n.See(t.Context(), id, "phone"); err != nil {
+	done := make(chan error, 1)
+	if err := n.See(t.Context(), id, "phone", func(err error) { done <- err }); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
 	device, err := n.store.Device(t.Context(), id, "phone")
