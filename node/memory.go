@@ -51,9 +51,10 @@ func (n *Node) keepSmall(ctx context.Context) error {
 		}
 		if limited && base > 0 {
 			// Go would let the heap grow to twice of what is in use, also where that is large without the
-			// buffers; near a limit it collects more often instead. As much as all buffers is for garbage
-			// and for SQLite's caches: with little of it Go would do nothing but collect.
-			debug.SetMemoryLimit(base + 2*n.config.MaxBuffered - (held - mapped()))
+			// buffers; near a limit it collects more often instead. Half as much as all buffers is for garbage
+			// and for SQLite's caches: with little of it Go would do nothing but collect, and what it needs
+			// to know of much more it would never give back.
+			debug.SetMemoryLimit(base + n.config.MaxBuffered/2*3 - (held - mapped()))
 		}
 		inUse := n.budget.Used() + int64(n.connections())*connectionMemory
 		if max(held-left, load-inUse) <= left/memoryKept || now.Sub(freed) < memoryPause {
