@@ -151,8 +151,8 @@ func (c signOutCmd) Run(ctx context.Context, i *invocation) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Lstat(i.folder.ownKeys(acc.address)); err == nil && !c.ForgetKey {
-		return usage("the key of %s is on this device, and with it goes what is sealed to it; run `tipt key export FILE` unless another device has it, and then add --forget-key", acc.address)
+	if kept, err := os.ReadDir(i.folder.ownKeys(acc.address)); err == nil && len(kept) > 0 && !c.ForgetKey {
+		return usage("a key of %s is on this device, and with it goes what is sealed to it; run `tipt key export FILE` unless another device has it, and then add --forget-key", acc.address)
 	}
 	err = i.removeDevice(ctx, acc)
 	if err != nil && !errors.Is(err, client.ErrSignedOut) && !errors.Is(err, tipt.ErrCredentials) {
