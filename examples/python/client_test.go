@@ -185,13 +185,15 @@ func TestSealed(t *testing.T) {
 		t.Errorf("listen: exit status %d, printed\n%s\nwant %v\non standard error:\n%s", status, out, want, errs)
 	}
 
-	done := errors.New("enough")
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
 	var texts []string
-	err = c.Receive(t.Context(), func(_ context.Context, m client.Message) error {
+	err = c.Receive(ctx, func(_ context.Context, m client.Message) error {
 		var outside, inside tipt.Content
 		if err := outside.Parse(m.Body); err != nil || outside.Type != tipt.ContentSealed {
 			t.Errorf("came as %v, %v", outside.Type, err)
-			return done
+			stop()
+			return nil
 		}
 		opened, err := key.Open(outside.Sealed)
 		if err == nil {
@@ -199,10 +201,11 @@ func TestSealed(t *testing.T) {
 		}
 		if err != nil || inside.Type != tipt.ContentText {
 			t.Errorf("holds %v, %v", inside.Type, err)
-			return done
+			stop()
+			return nil
 		}
 		if texts = append(texts, inside.Text.Text); len(texts) == 2 {
-			c.Close()
+			stop()
 		}
 		return nil
 	})
