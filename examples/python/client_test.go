@@ -9,11 +9,11 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -152,10 +152,45 @@ func TestChat(t *testing.T) {
 	}
 }
 
-// chat runs a chat of ada with bob and returns all that it prints.
-func (s *script) chat(ctx context.Context, stdin string, env ...string) (string, error) {
+// A chat takes its lines from a file too, and from /dev/null, which cannot be waited for.
+func TestChatFile(t *testing.T) {
+	s := newScript(t)
+	s.want(t, "registered "+ada+"\n", "register", ada)
+	s.want(t, "registered "+bob+"\n", "register", bob)
+	lines := filepath.Join(t.TempDir(), "lines")
+	if err := os.WriteFile(lines, []byte(password+"\nhello\n\nand again"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, env, stdin string }{
+		{"file", "", lines},
+		{"nothing", "TIPT_PASS=" + password, os.DevNull},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		stdin, err := os.Open(tt.stdin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stdin.Close()
+		cmd := s.chatCommand(ctx, tt.env)
+		cmd.Stdin = stdin
+		if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Fatalf("%s: %v, printed\n%s", tt.name, err, out)
+		}
+	}
+	s.want(t, ada+": hello\n"+ada+": and again\n", "listen", bob, "--count", "2")
+}
+
+// chatCommand is a chat of ada with bob.
+func (s *script) chatCommand(ctx context.Context, env ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, python, "tipt_chat.py", ada, bob, "--ca", s.ca, "--connect", s.node.Addr)
 	cmd.Env = tipttest.Env(env...)
+	return cmd
+}
+
+// chat runs a chat of ada with bob and returns all that it prints.
+func (s *script) chat(ctx context.Context, stdin string, env ...string) (string, error) {
+	cmd := s.chatCommand(ctx, env...)
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -185,33 +220,97 @@ func TestSealed(t *testing.T) {
 		t.Errorf("listen: exit status %d, printed\n%s\nwant %v\non standard error:\n%s", status, out, want, errs)
 	}
 
-	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
-	defer stop()
-	var texts []string
-	err = c.Receive(ctx, func(_ context.Context, m client.Message) error {
-		var outside, inside tipt.Content
-		if err := outside.Parse(m.Body); err != nil || outside.Type != tipt.ContentSealed {
-			t.Errorf("came as %v, %v", outside.Type, err)
-			stop()
-			return nil
+	letters := received(t, c)
+	for _, want := range []string{"by the one, 🐙", "by the other"} {
+		if got := opened(t, letters, key); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
-		opened, err := key.Open(outside.Sealed)
-		if err == nil {
-			err = inside.Parse(opened.Plaintext)
-		}
-		if err != nil || inside.Type != tipt.ContentText {
-			t.Errorf("holds %v, %v", inside.Type, err)
-			stop()
-			return nil
-		}
-		if texts = append(texts, inside.Text.Text); len(texts) == 2 {
-			stop()
-		}
-		return nil
-	})
-	if want := []string{"by the one, 🐙", "by the other"}; !slices.Equal(texts, want) {
-		t.Errorf("got %q, want %q: %v", texts, want, err)
 	}
+}
+
+// Once the recipient has another key, a chat that goes on seals to it, and says so.
+func TestChatKeyReplaced(t *testing.T) {
+	s := newScript(t)
+	s.want(t, "registered "+ada+"\n", "register", ada)
+	s.want(t, "registered "+bob+"\n", "register", bob)
+	c := s.signIn(t, bob)
+	letters := received(t, c)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := s.chatCommand(ctx, "TIPT_PASS="+password)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"to the first", "to the second"} {
+		key, err := seal.NewUserKey(bob, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetKey(t.Context(), key.Certificate()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(stdin, text+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		if got := opened(t, letters, key); got != text {
+			t.Errorf("got %q, want %q", got, text)
+		}
+	}
+	if err := stdin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	err = cmd.Wait()
+	if want := regexp.MustCompile(`^warning: the key of bob@node\.example has changed from [0-9A-F]{40} to [0-9A-F]{40}\n$`); err != nil || !want.Match(out.Bytes()) {
+		t.Errorf("%v, printed\n%s\nwant %v", err, out.Bytes(), want)
+	}
+}
+
+// received are the bodies of what comes until the end of the test.
+func received(t *testing.T, c *client.Client) <-chan []byte {
+	bodies, done := make(chan []byte), make(chan struct{})
+	go func() {
+		defer close(done)
+		err := c.Receive(t.Context(), func(ctx context.Context, m client.Message) error {
+			select {
+			case bodies <- m.Body:
+			case <-ctx.Done():
+			}
+			return ctx.Err()
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("receive: %v", err)
+		}
+	}()
+	t.Cleanup(func() { <-done })
+	return bodies
+}
+
+// opened takes the next body and returns the text that is sealed to the key.
+func opened(t *testing.T, bodies <-chan []byte, key *seal.UserKey) string {
+	t.Helper()
+	var outside, inside tipt.Content
+	select {
+	case body := <-bodies:
+		if err := outside.Parse(body); err != nil || outside.Type != tipt.ContentSealed {
+			t.Fatalf("came as %v, %v", outside.Type, err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("nothing came")
+	}
+	opened, err := key.Open(outside.Sealed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := inside.Parse(opened.Plaintext); err != nil || inside.Type != tipt.ContentText {
+		t.Fatalf("holds %v, %v", inside.Type, err)
+	}
+	return inside.Text.Text
 }
 
 // What gpg cannot seal is not sent, and said in a line.

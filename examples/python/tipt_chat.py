@@ -9,7 +9,8 @@ A program that starts it may set variables instead: TIPT_URL (wss://NODE/ws), TI
 TIPT_PASS and TIPT_TO, TIPT_CA for --ca and TIPT_CONNECT for --connect. With these,
 `tipt conform --client --run tipt_chat.py` tests it.
 
-It keeps its token and the keys of others in memory alone. It warns of a new primary
+It keeps its token and the keys of others in memory alone. It asks for TO's key before
+each message, so that none is sealed to one that has been replaced, and warns of a new primary
 key also where the old one has certified it.
 """
 
@@ -25,7 +26,6 @@ import urllib.parse
 import tipt_client as tipt  # first: it says which packages are missing
 import websockets
 
-KEY_LIFETIME = 3600  # seconds
 UNREACHABLE = 0x21, 0x22  # NODE_UNREACHABLE, NODE_TIMEOUT
 STAY_AWAY = {4001: "this device has signed in elsewhere", 4002: "this device was signed out"}
 
@@ -40,7 +40,7 @@ class Chat:
         self.device = "python-" + os.urandom(4).hex()
         self.seen = collections.deque(maxlen=10_000)  # messages may come more than once
         self.keys = {}  # node -> certificate
-        self.to_key, self.asked = None, None  # the recipient's certificate, and when it came
+        self.to_key = None  # the recipient's certificate
         self.pins = {}  # node or user -> fingerprint of the primary key
         self.sending = None  # (mid, text) of what has no answer yet
         self.suspicions = 0  # closes for which that may be to blame
@@ -116,7 +116,6 @@ class Chat:
                 print(tipt.told(request), flush=True)
                 if request["reqt"] == tipt.RETURN:
                     self.keys.pop(request["body"]["node"], None)  # it may be why
-                    self.asked = None
             await connection.respond(request)  # it is safe: on the screen
         raise ConnectionError(f"closed with {connection.socket.close_code}")
 
@@ -157,10 +156,7 @@ class Chat:
         return self.keys[node]
 
     async def ask_key(self, connection, node):
-        """Ask for the recipient's certificate, once an hour, and anew when something came back."""
-        now = asyncio.get_running_loop().time()
-        if self.asked and now - self.asked < KEY_LIFETIME:
-            return
+        """Ask for the recipient's certificate."""
         to = self.options.to
         try:
             key = await tipt.user_key(connection, await self.key(connection, node), to)
@@ -172,7 +168,7 @@ class Chat:
             del self.keys[node]  # the node has another one now
             key = await tipt.user_key(connection, await self.key(connection, node), to)
         self.pin(to, key)
-        self.to_key, self.asked = key, now
+        self.to_key = key
 
     def pin(self, whose, key):
         """Compare with the first primary key seen, and warn of another."""
@@ -199,10 +195,25 @@ def seconds(retry_after):
         return 0
 
 
+class File:
+    """Lines of what keeps nobody waiting."""
+
+    def __init__(self, file):
+        self.file = file
+
+    async def readline(self):
+        return self.file.readline()
+
+
 async def standard_input():
-    lines = asyncio.StreamReader(limit=2_000_000)
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    loop = asyncio.get_running_loop()
+    try:  # epoll takes no file, and not /dev/null either
+        loop.add_reader(sys.stdin, lambda: None)
+        loop.remove_reader(sys.stdin)
+        lines = asyncio.StreamReader(limit=2_000_000)
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    except (PermissionError, ValueError):
+        return File(sys.stdin.buffer)
     return lines
 
 
