@@ -67,6 +67,10 @@ type Options struct {
 	// handed over as it came.
 	Key *seal.UserKey
 
+	// OldKeys are those that the user had before. What is still sealed to them is opened with them;
+	// nothing is signed with them.
+	OldKeys []*seal.UserKey
+
 	// UserPins keeps the certificates of other users. By default they are forgotten with the Client.
 	UserPins UserPins
 
@@ -75,7 +79,7 @@ type Options struct {
 	// fingerprints; the last is empty when the user has no certificate any longer, so that the user's
 	// node can read what is sent from now on. On nil the new one, or none, takes the old one's place. On an
 	// error nothing is sent, and Send returns it; if a message that came is the occasion, its
-	// signature does not count, and SignError is that error. Send and Receive may call it at the same time. By
+	// signature does not count, SignError is that error, and Send asks again. Send and Receive may call it at the same time. By
 	// default each change is such an error, [ErrUserKeyChanged].
 	UserKeyChanged func(user tipt.Address, was, is string) error
 

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -133,6 +134,33 @@ func TestSealedToAnotherKey(t *testing.T) {
 			t.Errorf("%s opened it to %q, %v", tt.user, got, err)
 		}
 	}
+}
+
+// TestOldKeys opens with keys that the user's is in the place of, in any order, and signs with none of them.
+func TestOldKeys(t *testing.T) {
+	t.Parallel()
+	a, b := startTwo(t)
+	keys := []*seal.UserKey{newUserKey(t, aliceOfA), newUserKey(t, aliceOfA), newUserKey(t, aliceOfA)}
+	aliceKey, bobKey := keys[0], newUserKey(t, bobOfB.String())
+	alice := join(t, a, "alice", client.Options{Key: aliceKey, OldKeys: keys[1:]})
+	bob := join(t, b, "bob", client.Options{Key: bobKey})
+	bob.publish(bobKey)
+	for i, text := range []string{"now", "a year ago", "two years ago"} {
+		alice.publish(keys[i])
+		// A client of its own, which learns the certificate that is published now.
+		sender := join(t, b, fmt.Sprintf("sender%d", i), client.Options{})
+		if err := sender.Send(t.Context(), client.Outgoing{To: tipt.Address{User: "alice", Node: nodeA}, Text: text}); err != nil {
+			t.Fatal(err)
+		}
+		alice.wantSealed(fmt.Sprintf("sender%d@b.example", i), text, false)
+	}
+	alice.publish(aliceKey)
+	alice.mustSend(client.Outgoing{Text: "signed"})
+	bob.wantSealed(aliceOfA, "signed", true)
+	keyless := join(t, a, "keyless", client.Options{OldKeys: keys})
+	keyless.publish(keys[2])
+	bob.mustSend(client.Outgoing{To: tipt.Address{User: "keyless", Node: nodeA}, Text: "opened"})
+	keyless.wantSealed(bobOfB.String(), "opened", true)
 }
 
 // TestStolenMessage has mallory, with the help of somebody's node, send bob what alice has signed for him, and

@@ -22,11 +22,7 @@ func (c *Client) unseal(ctx context.Context, d *delivery) error {
 		return nil
 	}
 	d.unsealed = true
-	if c.options.Key == nil {
-		m.SealError = ErrNoKey
-		return nil
-	}
-	opened, err := c.options.Key.Open(content.Sealed)
+	opened, err := c.openSealed(content.Sealed)
 	if err != nil {
 		m.SealError = err
 		return nil
@@ -38,10 +34,38 @@ func (c *Client) unseal(ctx context.Context, d *delivery) error {
 	}
 	m.Sealed, m.Body = true, opened.Plaintext
 	m.Signed = err == nil
-	if !errors.Is(err, seal.ErrUnsigned) {
+	if !errors.Is(err, seal.ErrUnsigned) || c.keepsKeyOf(m.From) {
 		m.SignError = err
 	}
 	return nil
+}
+
+// keepsKeyOf says whether a certificate is kept for an address, also one that cannot be read any more.
+func (c *Client) keepsKeyOf(address string) bool {
+	user, err := tipt.ParseAddress(address)
+	if err != nil {
+		return false
+	}
+	certificate, _, err := c.keptUserKey(user)
+	return certificate != nil || err != nil
+}
+
+// openSealed opens with whichever of the user's keys a message is sealed to.
+func (c *Client) openSealed(msg []byte) (*seal.Opened, error) {
+	if c.options.Key == nil && len(c.options.OldKeys) == 0 {
+		return nil, ErrNoKey
+	}
+	err := seal.ErrCannotOpen
+	for _, k := range append([]*seal.UserKey{c.options.Key}, c.options.OldKeys...) {
+		if k == nil {
+			continue
+		}
+		var opened *seal.Opened
+		if opened, err = k.Open(msg); !errors.Is(err, seal.ErrCannotOpen) {
+			return opened, err
+		}
+	}
+	return nil, err
 }
 
 // ended returns why the context or the client has ended, nil if neither has.
@@ -87,9 +111,14 @@ func (c *Client) judge(ctx context.Context, m *Message, opened *seal.Opened) err
 		}
 	}
 	err = opened.SignedBy(k.certificate, now)
-	if errors.Is(err, seal.ErrNoSigningKey) && time.Since(k.judged) >= askAgainWait {
-		if err := c.askSender(ctx, from, k); err != nil {
-			return err
+	if errors.Is(err, seal.ErrNoSigningKey) {
+		if time.Since(k.judged) >= askAgainWait {
+			if err := c.askSender(ctx, from, k); !errors.Is(err, context.Canceled) {
+				k.unjudged = err
+			}
+		}
+		if k.unjudged != nil {
+			return k.unjudged
 		}
 		err = opened.SignedBy(k.certificate, now)
 	}

@@ -183,7 +183,7 @@ func parseWrappedKey(p rawPacket) (wrappedKey, error) {
 
 func (w *wrappedKey) hidden() bool { return w.id == 0 && w.keyVersion == 0 }
 
-func (w *wrappedKey) isFor(key *packet.PrivateKey) bool {
+func (w *wrappedKey) isFor(key *packet.PublicKey) bool {
 	if w.version == 3 {
 		return w.id == key.KeyId
 	}
@@ -197,7 +197,7 @@ func unwrapFirst(wrapped []wrappedKey, keys []decryptionKey, now time.Time) (ses
 	var broken error
 	for _, w := range wrapped {
 		for _, own := range keys {
-			if !own.opensAt(now) || !w.hidden() && !w.isFor(own.key) {
+			if !own.opensAt(now) || !w.hidden() && !w.isFor(&own.key.PublicKey) {
 				continue
 			}
 			key, err := w.unwrap(own.key)

@@ -121,7 +121,7 @@ func (o *Opener) keepable(e *envelope, from tipt.Address, now time.Time) *decryp
 		return nil
 	}
 	for i := range o.key.decryption {
-		if subkey := &o.key.decryption[i]; e.keys[0].isFor(subkey.key) && !subkey.endedAt(now) {
+		if subkey := &o.key.decryption[i]; e.keys[0].isFor(&subkey.key.PublicKey) && !subkey.endedAt(now) {
 			return subkey
 		}
 	}

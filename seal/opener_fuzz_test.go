@@ -34,7 +34,7 @@ func checkVerdict(t testing.TB, k *NodeKey, msg []byte, now time.Time) {
 		for i := range k.decryption {
 			subkey := &k.decryption[i]
 			key, err := w.unwrap(subkey.key)
-			if err != nil || !w.isFor(subkey.key) {
+			if err != nil || !w.isFor(&subkey.key.PublicKey) {
 				continue
 			}
 			o.keep(&keptKey{from: alice, packet: bytes.Clone(w.raw), key: slices.Clone(key.key), subkey: subkey, since: now})

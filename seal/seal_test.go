@@ -130,7 +130,7 @@ func TestSealToNewestSubkey(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(e.keys) != 1 || !e.keys[0].isFor(tt.want) {
+		if len(e.keys) != 1 || !e.keys[0].isFor(&tt.want.PublicKey) {
 			t.Errorf("at %v: session keys %+v", tt.at, e.keys)
 		}
 	}

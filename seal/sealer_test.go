@@ -165,7 +165,7 @@ func TestSealerFollowsSubkeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Equal(first, second) || !e.keys[0].isFor(k.decryption[1].key) {
+	if bytes.Equal(first, second) || !e.keys[0].isFor(&k.decryption[1].key.PublicKey) {
 		t.Error("the session key of an old subkey")
 	}
 	if msg, err := s.Seal([]byte("four"), at(end+time.Second)); err == nil {

@@ -288,3 +288,20 @@ func (c *Certificate) IsOf(user tipt.Address) bool {
 	}
 	return !others
 }
+
+// Names reports whether a message says that it is sealed to one of the certificate's subkeys, which
+// whoever made it may say of any. It is false where the message hides its recipient.
+func (c *Certificate) Names(msg []byte) bool {
+	e, err := parseEnvelope(msg)
+	if err != nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.entity.Subkeys {
+		if slices.ContainsFunc(e.keys, func(w wrappedKey) bool { return w.isFor(c.entity.Subkeys[i].PublicKey) }) {
+			return true
+		}
+	}
+	return false
+}

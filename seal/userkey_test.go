@@ -322,3 +322,23 @@ func packetsOf(t *testing.T, b []byte) [][]byte {
 	}
 	return all
 }
+
+func TestCertificateNames(t *testing.T) {
+	alice, bob := newTestUserKey(t, "alice@a.example"), newTestUserKey(t, "bob@b.example")
+	msg := mustSeal(t, userCertificate(t, bob), []byte("hello"))
+	for _, tt := range []struct {
+		what string
+		of   *UserKey
+		msg  []byte
+		want bool
+	}{
+		{"the recipient's", bob, msg, true},
+		{"another", alice, msg, false},
+		{"no message", bob, []byte("hello"), false},
+		{"nothing", bob, nil, false},
+	} {
+		if got := userCertificate(t, tt.of).Names(tt.msg); got != tt.want {
+			t.Errorf("%s: %v", tt.what, got)
+		}
+	}
+}
