@@ -26,8 +26,8 @@ type Message struct {
 	// SealError is why a message that came sealed could not be opened: [ErrNoKey], or
 	// [seal.ErrCannotOpen] for another key, or [seal.ErrMessage]. Body is then as it came.
 	SealError error
-	// SignError is why a sealed message is not Signed although a signature came with it; nil where
-	// none did.
+	// SignError is why a sealed message is not Signed although a signature came with it, or a
+	// certificate is kept for From ([seal.ErrUnsigned]).
 	SignError error
 
 	// Return is set when this is no message but a report that one which the user sent with

@@ -127,7 +127,12 @@ func TestSignedByKeptCertificate(t *testing.T) {
 		i.keep(i.bob)
 		i.deliver(sealedFor(t, 1, i.bob, i.own, "one"))
 		i.want("one", "")
-		unsigned := sealedFor(t, 2, nil, i.own, "unsigned")
+		i.deliver(sealedFor(t, 2, nil, i.own, "unsigned"))
+		if m := i.next(); !m.Sealed || m.Signed || !errors.Is(m.SignError, seal.ErrUnsigned) {
+			t.Errorf("unsigned by somebody with a key: %+v", m)
+		}
+		unsigned := sealedFor(t, 5, nil, i.own, "unsigned")
+		unsigned.From = "carol@node.example"
 		i.deliver(unsigned)
 		if m := i.next(); !m.Sealed || m.Signed || m.SignError != nil {
 			t.Errorf("unsigned: %+v", m)
@@ -195,6 +200,13 @@ func TestSenderIsAsked(t *testing.T) {
 		i.want("one", "no certificate")
 		i.want("two", "no certificate")
 		time.Sleep(time.Minute)
+		i.deliver(sealedFor(t, 9, i.bob, i.own, "nine"))
+		_, fail := i.n.wantUserKeyAsked()
+		fail(tipt.ErrNodeRefused)
+		i.want("nine", "NODE_REFUSED")
+		i.deliver(sealedFor(t, 10, i.bob, i.own, "ten"))
+		i.want("ten", "NODE_REFUSED")
+		time.Sleep(time.Minute)
 		i.deliver(sealedFor(t, 3, i.bob, i.own, "three"))
 		i.wantNone()
 		i.n.giveUserKey(i.bob.Certificate())
@@ -212,7 +224,7 @@ func TestSenderIsAsked(t *testing.T) {
 		i.n.giveUserKey(other.Certificate())
 		i.want("four", "has changed")
 		i.deliver(sealedFor(t, 5, other, i.own, "five"))
-		i.want("five", "no such subkey")
+		i.want("five", "has changed")
 		i.deliver(sealedFor(t, 6, i.bob, i.own, "six"))
 		i.want("six", "")
 		time.Sleep(time.Minute)
@@ -244,6 +256,60 @@ func TestSendAndReceiveShareCertificates(t *testing.T) {
 		i.want("hello", "")
 		send := sendText(t, i.c, "and hello", false)
 		i.n.wantTextFor(i.bob, "and hello")
+		send.want(nil)
+	})
+}
+
+// Whoever has seen another certificate, or that there is none any more, sends nothing to the one that was kept, which
+// may be somebody else's by now, until the change is accepted or gone.
+func TestRefusedChangeStopsSend(t *testing.T) {
+	testInbox(t, func(t *testing.T, i *inboxTest) {
+		i.keep(i.bob)
+		one := sendText(t, i.c, "one", false)
+		i.n.giveUserKey(i.bob.Certificate())
+		i.n.wantTextFor(i.bob, "one")
+		one.want(nil)
+
+		other := newUserKey(t, bob)
+		i.deliver(sealedFor(t, 1, other, i.own, "a new key"))
+		i.n.giveUserKey(other.Certificate())
+		i.want("a new key", "has changed")
+		for _, queue := range []bool{false, true} {
+			two := sendText(t, i.c, "two", queue)
+			i.n.giveUserKey(other.Certificate())
+			i.n.wantNothing()
+			two.want(ErrUserKeyChanged)
+		}
+		three := sendText(t, i.c, "three", true)
+		_, fail := i.n.wantUserKeyAsked()
+		fail(tipt.ErrNodeUnreachable)
+		i.n.wantNothing() // is left for the node
+		three.want(ErrUserKeyChanged)
+
+		// As by another program.
+		i.keep(other)
+		four := sendText(t, i.c, "four", false)
+		i.n.giveUserKey(other.Certificate())
+		i.n.wantTextFor(other, "four")
+		four.want(nil)
+		five := sendText(t, i.c, "five", false) // within the hour, without asking
+		i.n.wantTextFor(other, "five")
+		five.want(nil)
+	})
+	testInbox(t, func(t *testing.T, i *inboxTest) {
+		i.keep(i.bob)
+		i.deliver(sealedFor(t, 1, newUserKey(t, bob), i.own, "withdrawn"))
+		i.n.giveUserKey(nil)
+		i.want("withdrawn", "is withdrawn")
+		key := begin(t, func() error {
+			_, err := i.c.RecipientKey(t.Context(), bob)
+			return err
+		})
+		i.n.giveUserKey(nil)
+		key.want(ErrUserKeyChanged)
+		send := sendText(t, i.c, "back", false)
+		i.n.giveUserKey(i.bob.Certificate())
+		i.n.wantTextFor(i.bob, "back")
 		send.want(nil)
 	})
 }

@@ -67,6 +67,8 @@ type userKey struct {
 	asked       time.Time         // when the user's node was asked last
 	judged      time.Time         // when Receive asked it last, for a signature
 	unreachable error             // why that failed, where the node could not be asked
+	refused     error             // the change that was seen last, until an answer is accepted
+	unjudged    error             // why the ask at judged failed, until an answer is accepted
 }
 
 // userOf returns what is known of a user's certificate, for the caller alone until leave.
@@ -92,15 +94,16 @@ func (c *Client) userOf(ctx context.Context, user tipt.Address) (*userKey, error
 func (k *userKey) leave() { <-k.turn }
 
 // recipientKey returns the certificate that a message is sealed to, nil when the recipient has
-// none. One that was fetched within the last hour does. With queue it is the one in UserPins
-// while the user's node cannot be asked.
+// none. One that was fetched within the last hour does, unless another one has been seen since: what the
+// one kept is for may then be somebody else's. With queue it is the one in UserPins while the user's node
+// cannot be asked.
 func (c *Client) recipientKey(ctx context.Context, user tipt.Address, queue bool) (*seal.Certificate, error) {
 	k, err := c.userOf(ctx, user)
 	if err != nil {
 		return nil, err
 	}
 	defer k.leave()
-	if !k.fetched.IsZero() && time.Since(k.fetched) < keyLifetime {
+	if k.refused == nil && !k.fetched.IsZero() && time.Since(k.fetched) < keyLifetime {
 		return k.certificate, nil
 	}
 	if !queue || k.unreachable == nil || time.Since(k.asked) >= askAgainWait {
@@ -111,6 +114,8 @@ func (c *Client) recipientKey(ctx context.Context, user tipt.Address, queue bool
 	switch {
 	case err == nil:
 		return k.certificate, nil
+	case queue && k.unreachable != nil && k.refused != nil:
+		return nil, k.refused
 	case queue && k.unreachable != nil:
 		certificate, known, pinErr := c.keptUserKey(user)
 		if known || pinErr != nil {
@@ -153,9 +158,13 @@ func (c *Client) fetchUserKey(ctx context.Context, user tipt.Address, k *userKey
 		}
 	}
 	if err := c.checkUserPin(user, certificate); err != nil {
+		if _, ok := errors.AsType[*UserKeyError](err); ok {
+			k.refused = err
+		}
 		return err
 	}
 	k.certificate, k.fetched = certificate, time.Now()
+	k.refused, k.unjudged = nil, nil
 	return nil
 }
 
@@ -194,6 +203,16 @@ func (c *Client) userKeyChanged(user tipt.Address, was, is string) error {
 		return fmt.Errorf("%w: %s is withdrawn", ErrUserKeyChanged, was)
 	}
 	return fmt.Errorf("%w: it was %s, it is %s", ErrUserKeyChanged, was, is)
+}
+
+// RecipientKey returns the certificate to which a Send without Queue would seal a Text for the user now, nil
+// when it would go without. Its errors are those of Send.
+func (c *Client) RecipientKey(ctx context.Context, user tipt.Address) ([]byte, error) {
+	certificate, err := c.recipientKey(ctx, user, false)
+	if err != nil || certificate == nil {
+		return nil, err
+	}
+	return certificate.Bytes(), nil
 }
 
 // UserKey returns a user's OpenPGP certificate as that user's node gives it now, nil when there is
