@@ -28,12 +28,14 @@ type account struct {
 	Connect string `json:"connect,omitempty"` // --connect
 
 	address tipt.Address
-	key     *seal.UserKey // what choose does not read; nil: none
-	passing bool          // made of variables: it has no file, and others' keys are kept in memory
+	key     *seal.UserKey   // what choose does not read; nil: none
+	oldKeys []*seal.UserKey // that it took the place of, and that only chosen reads
+	passing bool            // made of variables: it has no file, and others' keys are kept in memory
 }
 
-// folder is where the accounts of the person are: ADDRESS.json, in ADDRESS.own the account's key, and in
-// ADDRESS.keys those of nodes and people that it has seen. Only the person can read it.
+// folder is where the accounts of the person are: ADDRESS.json, in ADDRESS.own the account's key and older ones,
+// in ADDRESS.seen the certificates that it has published, and in ADDRESS.keys those of nodes and people that it has
+// seen. Only the person can read it.
 type folder string
 
 // accountFolder is TIPT_CONFIG, or tipt in the folder where the system wants configuration.
@@ -103,7 +105,7 @@ func (f folder) save(acc *account) error {
 }
 
 func (f folder) remove(a tipt.Address) error {
-	return errors.Join(os.Remove(f.file(a)), os.RemoveAll(string(f.pins(a))), os.RemoveAll(f.ownKeys(a)))
+	return errors.Join(os.Remove(f.file(a)), os.RemoveAll(string(f.pins(a))), os.RemoveAll(f.ownKeys(a)), os.RemoveAll(f.seenKeys(a)))
 }
 
 // list returns the addresses of all accounts, sorted.

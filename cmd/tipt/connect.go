@@ -75,6 +75,7 @@ func (i *invocation) dial(ctx context.Context, acc *account) (*client.Client, er
 		Connect:        acc.Connect,
 		Device:         acc.Device,
 		Key:            acc.key,
+		OldKeys:        acc.oldKeys,
 		KeyChanged:     i.warnKeyChanged,
 		UserKeyChanged: refuseUserKey,
 		Logger:         i.log,

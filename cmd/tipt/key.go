@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"golang.org/x/term"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/client"
@@ -53,7 +56,7 @@ func (i *invocation) keyState(ctx context.Context, acc *account, here *seal.User
 	if err != nil {
 		return nil, err
 	}
-	published, err := publishedKey(ctx, c, acc)
+	published, err := i.publishedKey(ctx, c, acc)
 	if err != nil {
 		c.Close()
 		return nil, err
@@ -61,8 +64,9 @@ func (i *invocation) keyState(ctx context.Context, acc *account, here *seal.User
 	return &keyState{acc: acc, client: c, here: here, published: published}, nil
 }
 
-// publishedKey asks the account's node for what others seal to. It is nil where there is nothing.
-func publishedKey(ctx context.Context, c *client.Client, acc *account) (*seal.Certificate, error) {
+// publishedKey asks the account's node for what others seal to, and keeps it among what this device has seen. It
+// is nil where there is nothing.
+func (i *invocation) publishedKey(ctx context.Context, c *client.Client, acc *account) (*seal.Certificate, error) {
 	b, err := c.UserKey(ctx, acc.address)
 	if err != nil || b == nil {
 		return nil, err
@@ -71,7 +75,7 @@ func publishedKey(ctx context.Context, c *client.Client, acc *account) (*seal.Ce
 	if err != nil {
 		return nil, fmt.Errorf("published key of %s: %w", acc.address, err)
 	}
-	return certificate, nil
+	return certificate, i.folder.addSeenKey(acc.address, certificate)
 }
 
 // publishes says whether others seal to that key.
@@ -95,8 +99,10 @@ is published: the node gives it to everybody who asks. Whoever loses the key los
 it, so export it to a file and put that away.
 
 --replace is for a key that is lost, or that somebody else has got. People who have written to the
-account are warned once that its key has changed. If the old one is on this device it stays in a file,
-which is named.
+account can then send it nothing before they have run "tipt key accept", so tell them of the new
+fingerprint. If the old one is on this device it stays here, and goes on opening what was sealed to it.
+Where it is not, messages that wait can only be opened once it is ("tipt key import --old"). Each other
+device needs the new one ("tipt key export").
 
 Example:
   tipt key new`
@@ -138,6 +144,25 @@ func (c *keyNewCmd) Run(ctx context.Context, i *invocation) error {
 		return fmt.Errorf("%w; the key is on this device, but perhaps not published: run `tipt key new` again", err)
 	}
 	_, err = fmt.Fprintf(i.out, "the key of %s is %s\nwhat people write to you is now sealed to it; for your other devices: `tipt key export FILE`\n", acc.address, key.Fingerprint())
+	if err == nil && c.Replace {
+		err = i.tellReplaced(s, key)
+	}
+	return err
+}
+
+// tellReplaced says what follows from a key that has taken the published one's place.
+func (i *invocation) tellReplaced(s *keyState, key *seal.UserKey) error {
+	if s.published == nil || s.publishes(key) {
+		return nil
+	}
+	if _, err := fmt.Fprintf(i.err, "tipt: people who have written to you cannot before they run `tipt key accept %s`: tell them of the new key\n", s.acc.address); err != nil {
+		return err
+	}
+	old, err := i.folder.oldKeys(s.acc.address)
+	if err != nil || slices.ContainsFunc(old, func(k *seal.UserKey) bool { return s.publishes(k) }) {
+		return err
+	}
+	_, err = fmt.Fprintf(i.err, "tipt: the key before, %s, is not on this device: messages that are sealed to it wait until `tipt key import --old FILE` brings it\n", s.published.Fingerprint())
 	return err
 }
 
@@ -148,7 +173,7 @@ func (i *invocation) keepKey(a tipt.Address, key *seal.UserKey) error {
 		return err
 	}
 	if old != "" {
-		if _, err := fmt.Fprintf(i.err, "tipt: the key that was on this device is now in %s\n", old); err != nil {
+		if _, err := fmt.Fprintf(i.err, "tipt: the key that was on this device is now in %s, and still opens what was sealed to it\n", old); err != nil {
 			return err
 		}
 	}
@@ -156,7 +181,9 @@ func (i *invocation) keepKey(a tipt.Address, key *seal.UserKey) error {
 }
 
 type keyAcceptCmd struct {
-	Address string `arg:"" help:"Whose key: NAME@NODE."`
+	Address     string `arg:"" help:"Whose key: NAME@NODE."`
+	Fingerprint string `arg:"" optional:"" help:"The one that the person has told you; no other key is taken then."`
+	Yes         bool   `help:"Do not ask."`
 }
 
 // Help is shown below the flags.
@@ -164,10 +191,11 @@ func (keyAcceptCmd) Help() string {
 	return `The first key that is seen of a person is kept. When another one comes, or none any more, nothing
 is sent to that person, and what is signed with the new key is shown as not signed, until it is
 accepted here. Either there is a new key, which the person can say, or somebody on the way wants
-to read along.
+to read along. At a terminal the new one is shown and asked about, unless its FINGERPRINT is given.
 
-Example:
-  tipt key accept bob@example.org`
+Examples:
+  tipt key accept bob@example.org
+  tipt key accept bob@example.org '0123 4567 89AB CDEF 0123  4567 89AB CDEF 0123 4567'`
 }
 
 func (c *keyAcceptCmd) Run(ctx context.Context, i *invocation) error {
@@ -195,19 +223,44 @@ func (c *keyAcceptCmd) Run(ctx context.Context, i *invocation) error {
 	if err != nil {
 		return waited(ctx, err)
 	}
-	fingerprints := make([]string, 2)
-	for n, b := range [][]byte{was, is} {
-		if fingerprints[n], err = fingerprint(b); err != nil && n == 0 {
-			fingerprints[n] = "one that is damaged"
-		} else if err != nil {
-			return fmt.Errorf("key of %s: %w", person, err)
-		}
+	kept, err := fingerprint(was)
+	if err != nil {
+		kept = "one that is damaged"
+	}
+	now, err := fingerprint(is)
+	if err != nil {
+		return fmt.Errorf("key of %s: %w", person, err)
+	}
+	if err := c.agree(ctx, i, person, kept, now); err != nil {
+		return err
 	}
 	if err := pins.SetUserPin(person, is); err != nil {
 		return fmt.Errorf("keep the key of %s: %w", person, err)
 	}
-	_, err = fmt.Fprintf(i.out, "the key that was kept of %s: %s\nthe one that is kept from now on: %s\n", person, fingerprints[0], fingerprints[1])
+	if now == kept {
+		_, err = fmt.Fprintf(i.out, "the key of %s is the one that was kept, %s: nothing has changed\n", person, now)
+		return err
+	}
+	_, err = fmt.Fprintf(i.out, "the key that was kept of %s: %s\nthe one that is kept from now on: %s\n", person, kept, now)
 	return err
+}
+
+// agree returns nil when the key of a person is the one that is wanted.
+func (c *keyAcceptCmd) agree(ctx context.Context, i *invocation, person tipt.Address, kept, now string) error {
+	if c.Fingerprint != "" {
+		want := strings.ToLower(strings.Join(strings.FieldsFunc(c.Fingerprint, func(r rune) bool { return r == ' ' || r == ':' }), ""))
+		if want != now {
+			return fmt.Errorf("the key of %s is %s, and not the one that you gave: nothing is accepted", person, now)
+		}
+		return nil
+	}
+	if c.Yes || now == kept || !term.IsTerminal(int(i.in.Fd())) {
+		return nil
+	}
+	if _, err := fmt.Fprintf(i.err, "The key that is kept of %s: %s\nThe one that their node shows:   %s\nIs that what %[1]s says, by telephone for instance?\n", person, kept, now); err != nil {
+		return err
+	}
+	return i.confirm(ctx, "Type yes to accept it: ", "not accepted")
 }
 
 // fingerprint is that of a certificate, in which there may be nothing.
@@ -231,8 +284,9 @@ type keyShowCmd struct {
 func (keyShowCmd) Help() string {
 	return `Of the account's own key it shows whether this device has the one that is published.
 Of a node's or a person's standard output is the fingerprint and the certificate, in the form that gpg
-takes. The first one seen is kept, and a change is warned of, as by "tipt send". Whether a person's
-is the right one only that person can say: compare fingerprints when you meet.
+takes. A node's is compared with the one that was seen first, and a change is warned of; that of a
+person is only shown, and whether it is another one than was kept is said. Whether it is the right one
+only that person can say: compare fingerprints when you meet.
 
 Examples:
   tipt key
@@ -270,7 +324,13 @@ func (c *keyShowCmd) fetch(ctx context.Context, i *invocation, acc *account) (*s
 		if err != nil {
 			return nil, err
 		}
-		ask = func(cl *client.Client) ([]byte, error) { return cl.UserKey(ctx, person) }
+		ask = func(cl *client.Client) ([]byte, error) {
+			b, err := cl.UserKey(ctx, person)
+			if err == nil {
+				err = i.compareKept(acc, person, b)
+			}
+			return b, err
+		}
 	} else {
 		node, err := parseNode(c.Whose)
 		if err != nil {
@@ -293,6 +353,23 @@ func (c *keyShowCmd) fetch(ctx context.Context, i *invocation, acc *account) (*s
 	return seal.ParseCertificate(b)
 }
 
+// compareKept says when a person's certificate is not the one that is kept.
+func (i *invocation) compareKept(acc *account, person tipt.Address, is []byte) error {
+	was, err := i.folder.pins(acc.address).UserPin(person)
+	if err != nil || len(was) == 0 {
+		return err
+	}
+	kept, err := fingerprint(was)
+	if err != nil {
+		return fmt.Errorf("kept key of %s: %w", person, err)
+	}
+	if now, err := fingerprint(is); err == nil && now == kept {
+		return nil
+	}
+	_, err = fmt.Fprintf(i.err, "tipt: another key of %s is kept here, %s; see `tipt key accept --help`\n", person, kept)
+	return err
+}
+
 func (i *invocation) showOwnKey(ctx context.Context, acc *account) error {
 	here, damage := i.folder.key(acc.address)
 	s, err := i.keyState(ctx, acc, here)
@@ -307,10 +384,17 @@ func (i *invocation) showOwnKey(ctx context.Context, acc *account) error {
 	if s.published != nil {
 		published = s.published.Fingerprint()
 	}
+	old, err := i.folder.oldKeys(acc.address)
+	if err != nil {
+		return err
+	}
 	table := tabwriter.NewWriter(i.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "account\t%s\n", acc.Address)
 	fmt.Fprintf(table, "published\t%s\n", published)
 	fmt.Fprintf(table, "on this device\t%s\n", own)
+	for _, k := range old {
+		fmt.Fprintf(table, "older, on this device\t%s\n", k.Fingerprint())
+	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
@@ -329,7 +413,7 @@ func (s *keyState) verdict() string {
 	case s.published == nil && s.here == nil:
 		return "What people write to you can be read by the nodes; to have it sealed end to end, run `tipt key new`."
 	case s.published == nil:
-		return "What people write to you can be read by the nodes, for the key is not published; to publish it, run `tipt key new`."
+		return "What people write to you can be read by the nodes, for the key is not published; perhaps another device has withdrawn it. If somebody else may have got it, make another one with `tipt key new --replace`; otherwise `tipt key new` publishes it again."
 	case s.here == nil:
 		return "What people write to you is sealed end to end, and this device cannot open it: to bring the key, " + bring + "."
 	}

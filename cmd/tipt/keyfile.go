@@ -45,10 +45,29 @@ func (f folder) addKey(a tipt.Address, k *seal.UserKey) error {
 	return nil
 }
 
+// oldKeyPrefix starts the name of each file of a key that another took the place of; the time follows.
+const oldKeyPrefix = "old-"
+
+func (f folder) newOldKeyFile(a tipt.Address) string {
+	return filepath.Join(f.ownKeys(a), oldKeyPrefix+time.Now().UTC().Format("20060102T150405.000000000"))
+}
+
+// addOldKey keeps a key to open with what was sealed to it.
+func (f folder) addOldKey(a tipt.Address, k *seal.UserKey) error {
+	err := os.MkdirAll(f.ownKeys(a), 0o700)
+	if err == nil {
+		err = createFile(f.newOldKeyFile(a), k.Append(nil))
+	}
+	if err != nil {
+		return fmt.Errorf("keep the key: %w", err)
+	}
+	return nil
+}
+
 // setKeyAside renames the file of an account's key, so that another takes its place, and returns the
 // new name, or "" where there was none.
 func (f folder) setKeyAside(a tipt.Address) (string, error) {
-	old := filepath.Join(f.ownKeys(a), "old-"+time.Now().UTC().Format("20060102T150405.000000000"))
+	old := f.newOldKeyFile(a)
 	err := os.Rename(f.keyFile(a), old)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -57,6 +76,20 @@ func (f folder) setKeyAside(a tipt.Address) (string, error) {
 		return "", fmt.Errorf("set the old key aside: %w", err)
 	}
 	return old, nil
+}
+
+// removeKeys removes the key of an account and the older ones.
+func (f folder) removeKeys(a tipt.Address) error {
+	files, err := f.oldKeyFiles(a)
+	if err != nil {
+		return err
+	}
+	for _, file := range append(files, f.keyFile(a)) {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // createFile makes a file that only the person can read, and never replaces one.

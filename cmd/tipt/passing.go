@@ -54,6 +54,9 @@ func (i *invocation) chosen(ctx context.Context) (*client.Client, *account, erro
 	if err != nil {
 		return nil, nil, err
 	}
+	if acc.oldKeys, err = i.folder.oldKeys(acc.address); err != nil {
+		return nil, nil, err
+	}
 	c, err := i.open(ctx, acc, false)
 	return c, acc, err
 }

@@ -16,13 +16,18 @@ const maxLine = 4096
 
 // password asks for a password, without echo at a terminal.
 func (s streams) password(ctx context.Context, prompt string) (string, error) {
+	return s.secret(ctx, "password", prompt)
+}
+
+// secret asks for what is a password, or is called otherwise.
+func (s streams) secret(ctx context.Context, what, prompt string) (string, error) {
 	fd := int(s.in.Fd())
 	if !term.IsTerminal(fd) {
-		return s.passwordLine()
+		return s.secretLine(what)
 	}
 	state, err := term.GetState(fd)
 	if err != nil {
-		return "", fmt.Errorf("ask for the password: %w", err)
+		return "", fmt.Errorf("ask for the %s: %w", what, err)
 	}
 	fmt.Fprintf(s.err, "%s: ", prompt)
 	type answer struct {
@@ -40,7 +45,7 @@ func (s streams) password(ctx context.Context, prompt string) (string, error) {
 	case a := <-answered:
 		fmt.Fprintln(s.err)
 		if a.err != nil {
-			return "", fmt.Errorf("read the password: %w", a.err)
+			return "", fmt.Errorf("read the %s: %w", what, a.err)
 		}
 		return string(a.password), nil
 	case <-ctx.Done():
@@ -49,32 +54,40 @@ func (s streams) password(ctx context.Context, prompt string) (string, error) {
 	}
 }
 
-// passwordLine is password where standard input is no terminal.
-func (s streams) passwordLine() (string, error) {
+// secretLine is secret where standard input is no terminal.
+func (s streams) secretLine(what string) (string, error) {
 	line, err := s.lines.ReadSlice('\n')
 	switch {
 	case errors.Is(err, bufio.ErrBufferFull):
-		return "", usage("the password on standard input has more than %d bytes", maxLine)
+		return "", usage("the %s on standard input has more than %d bytes", what, maxLine)
 	case errors.Is(err, io.EOF) && len(line) == 0:
-		return "", usage("no password: standard input is no terminal and has no line for it")
+		return "", usage("no %s: standard input is no terminal and has no line for it", what)
 	case err != nil && !errors.Is(err, io.EOF):
-		return "", fmt.Errorf("read the password: %w", err)
+		return "", fmt.Errorf("read the %s: %w", what, err)
 	}
 	return strings.TrimRight(string(line), "\r\n"), nil
 }
 
 // newPassword is password; with twice a person must type it again.
 func (s streams) newPassword(ctx context.Context, prompt string, twice bool) (string, error) {
-	password, err := s.password(ctx, prompt)
-	if err != nil || !twice || !term.IsTerminal(int(s.in.Fd())) {
-		return password, err
+	if !twice {
+		return s.password(ctx, prompt)
 	}
-	again, err := s.password(ctx, "The same again")
+	return s.newSecret(ctx, "password", prompt)
+}
+
+// newSecret is secret, which a person must type twice.
+func (s streams) newSecret(ctx context.Context, what, prompt string) (string, error) {
+	secret, err := s.secret(ctx, what, prompt)
+	if err != nil || !term.IsTerminal(int(s.in.Fd())) {
+		return secret, err
+	}
+	again, err := s.secret(ctx, what, "The same again")
 	if err != nil {
 		return "", err
 	}
-	if again != password {
+	if again != secret {
 		return "", usage("the two are not the same")
 	}
-	return password, nil
+	return secret, nil
 }

@@ -120,14 +120,14 @@ func (i *invocation) signIn(ctx context.Context, address string, twice bool, fir
 func (i *invocation) missKey(ctx context.Context, c *client.Client, acc *account) error {
 	ctx, cancel := context.WithTimeout(ctx, missKeyTimeout)
 	defer cancel()
-	published, err := publishedKey(ctx, c, acc)
+	published, err := i.publishedKey(ctx, c, acc)
 	if err != nil || published == nil {
 		return nil // it was only to help
 	}
 	if here, err := i.folder.key(acc.address); err != nil || isKeyOf(published, here) {
 		return err
 	}
-	_, err = fmt.Fprintf(i.err, "What people write to you is sealed to a key that is not on this device: to bring it, %s.\n", bring)
+	_, err = fmt.Fprintf(i.err, "What people write to you is sealed to a key that is not on this device, and what you write from here is not signed: to bring it, %s.\n", bring)
 	return err
 }
 

@@ -21,14 +21,7 @@ func (i *invocation) lookAtSeal(ctx context.Context, c *client.Client, acc *acco
 	if !lacking || unopened || acc.passing {
 		return nil
 	}
-	published, err := publishedKey(ctx, c, acc)
-	if err != nil {
-		return err
-	}
-	if published == nil || isKeyOf(published, acc.key) {
-		return nil // it is sealed to something else
-	}
-	return usage("a message is sealed to the key of %s, which is not on this device: to bring the key, %s; the message waits for it, unless you add --unopened to this command", acc.address, bring)
+	return i.awaitKey(ctx, c, acc, m)
 }
 
 // refuseUserKey is what becomes of a person's key that is another one than was kept, or is gone: nothing is
