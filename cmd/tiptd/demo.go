@@ -95,7 +95,7 @@ func (d *demo) play(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("\nalice registers, signs in and writes to bob. Her client asks for the key of bob's node,\nand then for bob's own, to seal to both; he has none. Her node learns which node it goes to, not\nto whom and not what. She has her answer once the message is on the disk of bob's node:")
+	d.say("\nalice registers, signs in and writes to bob. Her client asks for the key of bob's node,\nand then for bob's own, to seal to both. He has none, which only she can read: that answer, in `resp`, is\nsealed, and of the same length for everybody. Her node learns which node it goes to, not to whom\nand not what. She has her answer once the message is on the disk of bob's node:")
 	bob := tipt.Address{User: "bob", Node: one.name}
 	err = d.visit(ctx, two, "alice", "alice-likes-jam", true, func(c *client.Client) error {
 		return c.Send(ctx, client.Outgoing{To: bob, Text: "Hello, Bob! Are you there?"})

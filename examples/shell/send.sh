@@ -1,10 +1,12 @@
 #!/bin/sh
-# Sends a message to a user of any node, sealed by gpg: docs/protocol.md, sections 5 and 8, by hand.
+# Sends a message to a user of any node, sealed by gpg to that node: docs/protocol.md, section 5,
+# by hand, and a TEXT of section 8.
 #
 #	send.sh bob@other.example 'Hello, Bob!'
 #
 # tipt signs in, fetches the key of bob's node and hands over what gpg sealed to it; it sees neither
-# text nor recipient. Sign in with `tipt sign-in` first; TIPT_AS chooses among several accounts.
+# text nor recipient. bob's node sees both: this does not ask whether bob has a key of his own, to seal
+# to that too, as `tipt send` does. Sign in with `tipt sign-in` first; TIPT_AS chooses among several accounts.
 # It needs gpg 2.1.14 or later, tipt, and a date that knows %3N.
 set -eu
 export LC_ALL=C # lengths are in bytes
