@@ -18,6 +18,7 @@ import (
 	"github.com/tipt/tipt-go/client"
 	"github.com/tipt/tipt-go/internal/devca"
 	"github.com/tipt/tipt-go/internal/tipttest"
+	"github.com/tipt/tipt-go/seal"
 )
 
 // patience is how long a test waits for what should come soon.
@@ -75,6 +76,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"await":  await,
 			"fails":  fails,
+			"junk":   func(ts *testscript.TestScript, _ bool, args []string) { junk(ts, t, n, args) },
 			"queue":  func(ts *testscript.TestScript, _ bool, args []string) { queue(ts, n, args) },
 			"sealed": func(ts *testscript.TestScript, _ bool, args []string) { sealed(ts, t, n, args) },
 		},
@@ -134,16 +136,33 @@ func queue(ts *testscript.TestScript, n *tipttest.Node, args []string) {
 	if len(args) != 3 {
 		ts.Fatalf("usage: queue USER ADDRESS ID")
 	}
-	to, err := tipt.ParseAddress(args[1])
-	ts.Check(err)
 	id, err := parseID(args[2])
+	ts.Check(err)
+	sendBody(ts, n, args[0], args[1], client.Outgoing{Body: []byte("no text"), ID: id, Queue: true})
+}
+
+// junk USER ADDRESS sends a message of that user which is sealed to the key of nobody.
+func junk(ts *testscript.TestScript, t *testing.T, n *tipttest.Node, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: junk USER ADDRESS")
+	}
+	certificate, err := seal.ParseCertificate(newPatientKey(t, "nobody.example").Certificate())
+	ts.Check(err)
+	sealed, err := certificate.Seal([]byte("hello"), time.Now())
+	ts.Check(err)
+	sendBody(ts, n, args[0], args[1], client.Outgoing{Body: tipt.Content{Type: tipt.ContentSealed, Sealed: sealed}.Append(nil)})
+}
+
+func sendBody(ts *testscript.TestScript, n *tipttest.Node, user, address string, m client.Outgoing) {
+	var err error
+	m.To, err = tipt.ParseAddress(address)
 	ts.Check(err)
 	roots, err := parseCertificates(n.CA.CertPEM())
 	ts.Check(err)
-	c, err := client.Dial(context.Background(), n.Name, &client.Options{RootCAs: roots, Connect: n.Addr, Device: "queue"})
+	c, err := client.Dial(context.Background(), n.Name, &client.Options{RootCAs: roots, Connect: n.Addr, Device: "script"})
 	ts.Check(err)
 	defer c.Close()
-	_, err = c.SignIn(context.Background(), client.Credentials{User: args[0], Password: "correct horse", SendOnly: true})
+	_, err = c.SignIn(context.Background(), client.Credentials{User: user, Password: "correct horse", SendOnly: true})
 	ts.Check(err)
-	ts.Check(c.Send(context.Background(), client.Outgoing{To: to, Body: []byte("no text"), ID: id, Queue: true}))
+	ts.Check(c.Send(context.Background(), m))
 }
