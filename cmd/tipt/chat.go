@@ -28,10 +28,11 @@ type chatCmd struct {
 func (chatCmd) Help() string {
 	return `Each line is sent as a message. What comes in is printed above the line being typed, from
 others than ADDRESS too. Ctrl-D or Ctrl-C ends it, and so does the end of standard input, when
-everything has been sent; its status is then that of the last line that could not be.
+everything has been sent; its status is then that of the last line that could not be. At a terminal
+such a line is named behind "! not sent".
 
 Behind a sender stands [signed] when the message was sealed end to end and signed with the key kept for
-the sender; "tipt key --help" says more.
+the sender; "tipt key --help" says more. Brackets in an address are shown as \x5b and \x5d.
 
 Only one listen or chat of an account runs on a machine: a second one ends the first.
 
@@ -172,12 +173,14 @@ func (c *chat) run(ctx context.Context) error {
 // tellSealing prints what becomes of what is typed. What stands in the way of knowing that is said when
 // something is sent.
 func (c *chat) tellSealing(ctx context.Context) {
-	b, err := c.client.UserKey(ctx, c.with)
-	if err != nil {
-		return
-	}
+	b, err := c.client.RecipientKey(ctx, c.with)
+	change, changed := errors.AsType[*keyChange](err)
 	told := "what you write is sealed end to end, and signed"
 	switch {
+	case changed:
+		told = change.Error()
+	case err != nil:
+		return
 	case b == nil:
 		told = fmt.Sprintf("nodes can read what you write: %s has no key", c.with)
 	case !c.signs:
@@ -215,6 +218,7 @@ func (c *chat) read(ctx context.Context, typed chan<- string) {
 // send sends the lines, in order, until typed is closed. It returns the last failure.
 func (c *chat) send(ctx context.Context, typed <-chan string) error {
 	var failure error
+	why := "" // as told last
 	for {
 		var line string
 		var ok bool
@@ -227,8 +231,6 @@ func (c *chat) send(ctx context.Context, typed <-chan string) error {
 			return ctx.Err()
 		case !ok && c.inputErr != nil:
 			return c.inputErr
-		case !ok && c.echo:
-			return nil // failures have been said
 		case !ok:
 			return failure
 		}
@@ -238,12 +240,29 @@ func (c *chat) send(ctx context.Context, typed <-chan string) error {
 		}
 		failure = failed
 		if c.echo {
-			text, _ := explain(failure)
-			if err := c.print(fmt.Sprintf("! %s\n", printable(text))); err != nil {
+			told := unsent(line, failure)
+			if text, _ := explain(failure); text != why {
+				why = text
+				told += "! " + printable(text) + "\n"
+			}
+			if err := c.print(told); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// unsent names a line that was typed, and printed as if it would be sent, by how it begins.
+func unsent(line string, failure error) string {
+	what := "not sent"
+	if isUnknown(failure) {
+		what = "perhaps not sent"
+	}
+	begin := []rune(line)
+	if len(begin) > 40 {
+		begin = append(begin[:39], '…')
+	}
+	return fmt.Sprintf("! %s: %s\n", what, oneLine(string(begin)))
 }
 
 func (c *chat) incoming(m client.Message) string {

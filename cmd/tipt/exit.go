@@ -98,7 +98,10 @@ func explain(err error) (string, int) {
 	var unreachable *unreachableError
 	var refusal *tipt.Error
 	var returned *tipt.ForwardError
+	change, changed := errors.AsType[*keyChange](err)
 	switch {
+	case changed:
+		return change.Error(), exitFailed // which says to whom, and what to do
 	case isUsage(err):
 		return err.Error(), exitUsage
 	case errors.Is(err, client.ErrIncompatible):

@@ -44,7 +44,9 @@ The lines of --json are objects with id, from, time and one of
 and, for a message that came sealed end to end,
   sealed    true
   signed    true: with the key kept for the sender
-  unsigned  why a signature that it has does not count
+  unsigned  why it does not count as signed, where it has a signature or the sender a key, and in
+  reason    a code for that: key-changed (nothing is sent there before "tipt key accept"),
+            key-withdrawn (likewise), key-unavailable, other-key, missing (no signature) or invalid
   unopened  why no key here opens it; body is then what came
 
 When a message comes that is sealed to a published key which this device lacks, listen ends, and the

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/client"
+	"github.com/tipt/tipt-go/seal"
 )
 
 // printable makes a text from elsewhere safe to print on a terminal: what could
@@ -57,14 +58,18 @@ func oneLine(s string) string {
 	return strings.ReplaceAll(printable(s), "\n    ", " ")
 }
 
-// mark says behind the sender's name how a message was sealed from end to end. The name has neither
-// white space nor a colon in it (see sender), so that nothing that others write gets to where it stands.
+// mark says behind the sender's name how a message was sealed from end to end. The name has no white space, colon
+// or bracket in it (see sender), so that nothing that others write gets to where it stands or looks like it.
 func mark(m client.Message) string {
 	switch {
 	case m.SealError != nil:
 		return " [sealed, not opened]"
 	case !m.Sealed:
 		return ""
+	case errors.Is(m.SignError, seal.ErrUnsigned):
+		return " [sealed, NOT signed, though the sender has a key]"
+	case m.SignError != nil:
+		return " [sealed, NOT signed]"
 	case !m.Signed:
 		return " [sealed, not signed]"
 	}
@@ -115,9 +120,14 @@ func sender(m client.Message) string {
 	}
 	if a, err := tipt.ParseAddress(m.From); err != nil || a.String() != m.From {
 		// The account's node made it up.
-		return "(no address: " + strings.ReplaceAll(oneLine(m.From), " ", `\x20`) + ")"
+		return "(no address: " + strings.ReplaceAll(unbracketed(m.From), " ", `\x20`) + ")"
 	}
-	return oneLine(m.From)
+	return unbracketed(m.From)
+}
+
+// unbracketed is oneLine for addresses: brackets around a word are marks of this program's alone.
+func unbracketed(s string) string {
+	return strings.NewReplacer("[", `\x5b`, "]", `\x5d`).Replace(oneLine(s))
 }
 
 // A messageLine is the form of a message with `listen --json`.
@@ -132,7 +142,8 @@ type messageLine struct {
 	Sealed   bool   `json:"sealed,omitempty"`   // from end to end
 	Signed   bool   `json:"signed,omitempty"`   // too, with the key kept for the sender
 	Unopened string `json:"unopened,omitempty"` // why Body is what came
-	Unsigned string `json:"unsigned,omitempty"` // why a signature does not count
+	Unsigned string `json:"unsigned,omitempty"` // why it does not count as signed, though it might be expected to
+	Reason   string `json:"reason,omitempty"`   // code of Unsigned
 }
 
 type returnLine struct {
@@ -143,9 +154,11 @@ type returnLine struct {
 
 // jsonLine is a message as one line of JSON, escaped like printable.
 func jsonLine(m client.Message) (string, error) {
+	unsigned := doubtOf(m.SignError)
 	line := messageLine{
 		ID: m.ID.String(), From: m.From, Time: m.Time.UTC(),
-		Sealed: m.Sealed || m.SealError != nil, Signed: m.Signed, Unopened: reason(m.SealError), Unsigned: reason(m.SignError),
+		Sealed: m.Sealed || m.SealError != nil, Signed: m.Signed, Unopened: reason(m.SealError),
+		Unsigned: unsigned.words, Reason: unsigned.code,
 	}
 	if r := m.Return; r != nil {
 		line.Return = &returnLine{Node: r.Node, Error: r.Err.Error()}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/client"
+	"github.com/tipt/tipt-go/seal"
 )
 
 func TestPrintable(t *testing.T) {
@@ -53,7 +54,7 @@ func TestJSONLine(t *testing.T) {
 		{"control characters", client.Message{ID: id, Time: at, Body: text("\x1b\u009b\u202e\U000e0041🎉")}, head + when + `"text":"\u001b\u009b\u202e\udb40\udc41🎉"}`},
 		{"signed", client.Message{ID: id, Time: at, Body: text("hi"), Sealed: true, Signed: true}, head + when + `"text":"hi","sealed":true,"signed":true}`},
 		{"not signed", client.Message{ID: id, Time: at, Body: text("hi"), Sealed: true}, head + when + `"text":"hi","sealed":true}`},
-		{"wrongly signed", client.Message{ID: id, Time: at, Body: text("hi"), Sealed: true, SignError: errors.New("x")}, head + when + `"text":"hi","sealed":true,"unsigned":"x"}`},
+		{"wrongly signed", client.Message{ID: id, Time: at, Body: text("hi"), Sealed: true, SignError: errors.New("seal: x")}, head + when + `"text":"hi","sealed":true,"unsigned":"x","reason":"invalid"}`},
 		{"not opened", client.Message{ID: id, Time: at, Body: []byte{0xc1}, SealError: errors.New("x")}, head + when + `"body":"wQ==","sealed":true,"unopened":"x"}`},
 		{"other form", client.Message{ID: id, Time: at, Body: []byte{0xc1}}, head + when + `"body":"wQ=="}`},
 		{"return", client.Message{ID: id, Time: at, Return: &client.Return{Ref: id, Node: "b.example", Err: errors.New("x")}}, head + when + `"return":{"ref":"01000000000000000000000000000002","node":"b.example","error":"x"}}`},
@@ -115,15 +116,16 @@ func TestIncoming(t *testing.T) {
 		{"text", "bob@node.example", client.Message{From: "bob@node.example"}, "bob" + shown},
 		{"signed", "bob@node.example", client.Message{From: "bob@node.example", Sealed: true, Signed: true}, "bob [signed]" + shown},
 		{"not signed", "bob@node.example", client.Message{From: "bob@node.example", Sealed: true}, "bob [sealed, not signed]" + shown},
-		{"wrongly signed", "bob@node.example", client.Message{From: "bob@node.example", Sealed: true, SignError: errors.New("x")}, "bob [sealed, not signed]" + shown},
+		{"wrongly signed", "bob@node.example", client.Message{From: "bob@node.example", Sealed: true, SignError: errors.New("x")}, "bob [sealed, NOT signed]" + shown},
+		{"not signed by somebody who could", "bob@node.example", client.Message{From: "bob@node.example", Sealed: true, SignError: seal.ErrUnsigned}, "bob [sealed, NOT signed, though the sender has a key]" + shown},
 		{"not opened", "bob@node.example", client.Message{From: "bob@node.example", SealError: errors.New("why\nnot")}, "bob [sealed, not opened]: why\n    not\n"},
 		{"another person", "bob@node.example", client.Message{From: "bob@else.example", Sealed: true, Signed: true}, "bob@else.example [signed]" + shown},
 		{"somebody of my name", "me@else.example", client.Message{From: "me@else.example"}, "me@else.example" + shown},
-		{"a name like a mark", "[signed]@node.example", client.Message{From: "[signed]@node.example"}, "[signed]@node.example" + shown},
-		{"a name with a mark", "bob[signed]@node.example", client.Message{From: "bob[signed]@node.example"}, "bob[signed]@node.example" + shown},
+		{"a name like a mark", "[signed]@node.example", client.Message{From: "[signed]@node.example"}, `\x5bsigned\x5d@node.example` + shown},
+		{"a name with a mark", "bob[signed]@node.example", client.Message{From: "bob[signed]@node.example"}, `bob\x5bsigned\x5d@node.example` + shown},
 		{"a name that is written from the right", "\u05d1\u05d5\u05d1@node.example", client.Message{From: "\u05d1\u05d5\u05d1@node.example"}, "\u05d1\u05d5\u05d1@node.example" + shown},
-		{"no address", "bob@node.example", client.Message{From: "bob@node.example [signed]"}, `(no address: bob@node.example\x20[signed])` + shown},
-		{"no address, of two lines", "bob@node.example", client.Message{From: "x)\nbob@node.example [signed]: hi"}, `(no address: x)\x20bob@node.example\x20[signed]:\x20hi)` + shown},
+		{"no address", "bob@node.example", client.Message{From: "bob@node.example [signed]"}, `(no address: bob@node.example\x20\x5bsigned\x5d)` + shown},
+		{"no address, of two lines", "bob@node.example", client.Message{From: "x)\nbob@node.example [signed]: hi"}, `(no address: x)\x20bob@node.example\x20\x5bsigned\x5d:\x20hi)` + shown},
 		{"an address in another spelling", "bob@node.example", client.Message{From: "Bob@node.example"}, `(no address: Bob@node.example)` + shown},
 		{"anonymous", "bob@node.example", client.Message{Sealed: true}, "(anonymous) [sealed, not signed]" + shown},
 	}

@@ -28,7 +28,8 @@ type sendCmd struct {
 func (sendCmd) Help() string {
 	return `When it ends with status 0 the message is on the disk of the recipient's node; with --queue, on
 that of the account's, and its id on standard error, by which a report that it was not delivered names it.
-When the outcome is unknown (status 6) it says with which --id to repeat the command.
+When the outcome is unknown (status 6) it says with which --id to repeat the command. At a terminal it
+says when nodes could read the message, as the recipient has no key, and when it is not signed.
 
 Examples:
   tipt send bob@example.org 'See you at eight'
@@ -69,11 +70,37 @@ func (c *sendCmd) Run(ctx context.Context, i *invocation) error {
 	}
 	defer cl.Close()
 	err = waited(ctx, cl.Send(bounded, client.Outgoing{To: to, Text: text, ID: id, Queue: c.Queue}))
-	if err == nil && c.Queue {
-		_, err = fmt.Fprintf(i.err, "queued as message %s\n", id)
-		return err
+	if err != nil {
+		return c.advise(err, id)
 	}
-	return c.advise(err, id)
+	if c.Queue {
+		if _, err := fmt.Fprintf(i.err, "queued as message %s\n", id); err != nil {
+			return err
+		}
+	}
+	if columnsOf(i.err) == 0 {
+		return nil
+	}
+	return i.sayHowSent(acc, to)
+}
+
+// sayHowSent says what a text that was sent lacks: a seal, or a signature.
+func (i *invocation) sayHowSent(acc *account, to tipt.Address) error {
+	sealedTo, err := i.folder.pins(acc.address).UserPin(to)
+	if err != nil {
+		return fmt.Errorf("the message is sent; whether sealed end to end is not known: %w", err)
+	}
+	told := ""
+	switch {
+	case len(sealedTo) == 0:
+		told = fmt.Sprintf("sent; nodes could read it, as %s has no key", to)
+	case acc.key == nil:
+		told = "sent, sealed end to end, but not signed: there is no key of yours on this device; see `tipt key`"
+	default:
+		return nil
+	}
+	_, err = io.WriteString(i.err, fold("tipt: "+printable(told)+"\n", columnsOf(i.err)))
+	return err
 }
 
 // advise adds to the error of sending what can be done now.
