@@ -49,9 +49,9 @@ and, for a message that came sealed end to end,
             key-withdrawn (likewise), key-unavailable, other-key, missing (no signature) or invalid
   unopened  why no key here opens it; body is then what came
 
-When a message comes that is sealed to a published key which this device lacks, listen ends, and the
-message waits until the key is here ("tipt key import"). With --unopened such messages are shown as
-what they are, and acknowledged.
+When a message comes that is sealed to a key of the account's, this or an earlier one, which this device
+lacks, listen ends, and the message waits until the key is here ("tipt key import"). With --unopened such
+messages are shown as what they are, and acknowledged; what is sealed to another key always is.
 
 Only one listen or chat of an account runs on a machine: a second one ends the first.
 
