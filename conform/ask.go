@@ -171,6 +171,13 @@ func (c *conn) open() bool {
 	return c.end == nil
 }
 
+// has reports whether a packet has come that is wanted, and leaves it there.
+func (c *conn) has(wanted func(*packet) bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.ContainsFunc(c.arrived, wanted)
+}
+
 // alive shows that the connection goes on: GET_INFO is answered.
 func (c *conn) alive(what string) bool {
 	id := c.ask(reqGetInfo, nil)

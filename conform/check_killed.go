@@ -61,6 +61,9 @@ func checkKilled(t *T) {
 	if err := killed.wait(); err != nil {
 		t.skip("the operator's command does not kill the node: " + err.Error())
 	}
+	if t.soon(func() bool { return !writer.open() }); writer.open() {
+		t.noEffect("kill")
+	}
 	t.served("its process was killed")
 	reader := t.signIn(u, "dev", "one")
 	missing := slices.Clone(kept)

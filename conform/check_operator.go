@@ -24,11 +24,17 @@ func checkMaintenance(t *T) {
 	on := true
 	defer func() {
 		if on {
-			if _, err := t.s.operator(t.ctx, "maintenance", "off"); err != nil {
+			if err := t.undo("maintenance", "off"); err != nil {
 				t.add(nil, "T-1.8", "the end of maintenance", err.Error())
 			}
 		}
 	}()
+	began := func() bool {
+		return !c.open() || !signedIn.open() || t.saysMaintenance() || t.upgrades() != nil
+	}
+	if t.soon(began); !began() {
+		t.noEffect("maintenance", "on")
+	}
 	t.on("T-1.32")
 	c.wantClose("the start of maintenance", 1012)
 	signedIn.wantClose("the start of maintenance", 1012)
@@ -50,6 +56,12 @@ func checkMaintenance(t *T) {
 	again.want(again.exchange(reqHandshake, nil), "HANDSHAKE after maintenance", ok)
 }
 
+// saysMaintenance reports whether the node's page does.
+func (t *T) saysMaintenance() bool {
+	_, body, err := t.s.http(t.ctx, http.MethodGet, "/api/status", nil, nil)
+	return err == nil && bytes.Contains(body, []byte("maintenance"))
+}
+
 func checkRestart(t *T) {
 	fresh, c := t.greeted(), t.member()
 	restart := t.errand("restart")
@@ -59,13 +71,18 @@ func checkRestart(t *T) {
 	if restart.over() && restart.err != nil {
 		t.skip("the operator's command does not restart the node: " + restart.err.Error())
 	}
+	goingAway := func(p *packet) bool { return p.pakt == pktEvent && p.reqt == evtGoingAway }
+	stops := func() bool { return !c.open() || !fresh.open() || c.has(goingAway) }
+	if t.soon(stops); !stops() {
+		t.noEffect("restart")
+	}
 	t.on("T-1.31")
 	for _, c := range []*conn{c, fresh} {
 		c.wantClose("the stop of the node", 1001)
 		c.hang() // so that the node need not wait for that
 	}
 	t.on("T-3.36")
-	p := c.find(func(p *packet) bool { return p.pakt == pktEvent && p.reqt == evtGoingAway })
+	p := c.find(goingAway)
 	if p == nil {
 		t.wrong(c, "GOING_AWAY before the node stops", c.state())
 	} else {
@@ -104,10 +121,16 @@ func checkDisabled(t *T) {
 	enable := func() {
 		if disabled {
 			disabled = false
-			t.operator("user", "enable", u.name)
+			if err := t.undo("user", "enable", u.name); err != nil {
+				t.skip("the operator's command failed: " + err.Error())
+			}
 		}
 	}
 	defer enable()
+	closed := func() bool { return !c.open() || !sender.open() }
+	if t.soon(closed); !closed() && t.greeted().exchange(reqSignIn, fields{"user", u.name, "pass", u.pass}).code == ok {
+		t.noEffect("user", "disable", u.name)
+	}
 	t.on("T-4.34")
 	c.wantClose("the disabling of the account", 4002)
 	sender.wantClose("the disabling of the account", 4002)
@@ -139,12 +162,15 @@ func checkWork(t *T) {
 		if err := maintenance.wait(); err != nil {
 			t.wrong(nil, "the operator's command to begin maintenance", err.Error())
 		}
-		if _, err := t.s.operator(t.ctx, "maintenance", "off"); err != nil {
+		if err := t.undo("maintenance", "off"); err != nil {
 			t.wrong(nil, "the operator's command to end maintenance", err.Error())
 		}
 	}()
 	away := c.find(func(p *packet) bool { return p.pakt == pktEvent && p.reqt == evtGoingAway })
 	if away == nil {
+		if maintenance.over() && maintenance.err == nil && c.open() {
+			t.noEffect("maintenance", "on")
+		}
 		t.skip("the node goes into maintenance without GOING_AWAY: " + c.state())
 	}
 	// soon is how fast a node that waits for what is in flight answers all else.
@@ -185,13 +211,17 @@ func checkRotated(t *T) {
 	}
 	t.on("T-5.5")
 	var key *nodeKey
-	c.eventually("another certificate after a rotation", func() bool {
+	rotated := func() bool {
 		var err error
 		if key, err = t.s.fetchKey(t.ctx); err != nil {
 			t.fatal(nil, "the node's certificate after a rotation", err.Error())
 		}
 		return !bytes.Equal(key.bytes, old.bytes)
-	})
+	}
+	if t.soon(rotated); !rotated() {
+		t.fatal(nil, "another certificate after a rotation",
+			"the one of before: \"key rotate\" of the operator's command had no effect, though it ended well, or the node goes on serving it")
+	}
 	t.s.key = key
 	t.check(nil, bytes.Equal(key.entity.PrimaryKey.Fingerprint, old.entity.PrimaryKey.Fingerprint),
 		fmt.Sprintf("the primary key %x", old.entity.PrimaryKey.Fingerprint), fmt.Sprintf("%x", key.entity.PrimaryKey.Fingerprint))

@@ -106,7 +106,10 @@ func RunClient(ctx context.Context, o ClientOptions) (*Report, error) {
 	first := all[slices.IndexFunc(all, func(sc clientScenario) bool { return sc.name == everyClient })]
 	count := &count{tell: o.Progress, of: 1}
 	correct := count.during(first.name, func() *T { return c.play(ctx, first) })
-	if correct.blocked != "" && len(correct.findings) == 0 {
+	switch {
+	case ctx.Err() != nil: // there is nothing to report yet
+		return nil, ctx.Err()
+	case correct.blocked != "" && len(correct.findings) == 0:
 		return nil, errors.New(correct.blocked)
 	}
 	var chosen []clientScenario
@@ -144,7 +147,7 @@ func RunClient(ctx context.Context, o ClientOptions) (*Report, error) {
 	group.Wait()
 	r := &Report{Client: o.Command, Revision: c.revision(), Took: time.Since(started)}
 	each, apart := c.alwaysIn()
-	r.judge(slices.Concat(ran, results, []*T{apart}), ClientSide, each, o.Only == "")
+	r.judge(slices.Concat(ran, results, []*T{apart}), ClientSide, each, c.suite.only)
 	return r, ctx.Err()
 }
 
@@ -204,6 +207,10 @@ func (c *clientSuite) play(ctx context.Context, sc clientScenario) *T {
 	ctx, cancel := context.WithTimeout(ctx, declared.limit())
 	defer cancel()
 	t := c.suite.newT(ctx, declared)
+	if t.interrupted() {
+		t.skipped = interrupted
+		return t
+	}
 	if sc.slow && !c.Slow {
 		t.skipped = "takes minutes: give --slow"
 		return t
@@ -220,5 +227,6 @@ func (c *clientSuite) play(ctx context.Context, sc clientScenario) *T {
 	}()
 	<-done
 	st.end()
+	t.cutOff()
 	return t
 }

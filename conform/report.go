@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -48,12 +49,14 @@ func (s *suite) report(ran []*T, took time.Duration) *Report {
 		each = slices.DeleteFunc(slices.Clone(always), func(id string) bool { return slices.Contains(seedAlways, id) })
 		ran = append(ran, &T{scenario: scenario{name: everyPacket, clauses: seedAlways}, skipped: seedAlone})
 	}
-	r.judge(ran, NodeSide, each, s.only == nil)
+	r.judge(ran, NodeSide, each, s.only)
 	return r
 }
 
-// judge adds a result for each clause of a side, of those that were chosen.
-func (r *Report) judge(ran []*T, side Side, always []string, all bool) {
+// judge adds a result for each clause of a side that is broken or was asked for: all where only is nil, else those
+// whose id it matches, or the name of whose scenario.
+func (r *Report) judge(ran []*T, side Side, always []string, only *regexp.Regexp) {
+	asked := make(map[string]bool)
 	reached := make(map[string]bool)
 	why := make(map[string]string)
 	findings := make(map[string][]Finding)
@@ -68,6 +71,7 @@ func (r *Report) judge(ran []*T, side Side, always []string, all bool) {
 			findings[f.Clause] = append(findings[f.Clause], f)
 		}
 		for _, id := range t.scenario.clauses {
+			asked[id] = asked[id] || only != nil && only.MatchString(t.scenario.name)
 			switch {
 			case t.apart[id] != "":
 				why[id] = t.apart[id]
@@ -91,14 +95,14 @@ func (r *Report) judge(ran []*T, side Side, always []string, all bool) {
 		switch {
 		case len(result.Findings) > 0:
 			result.Status, result.Why = Failed, ""
+		case only != nil && !asked[c.ID] && !only.MatchString(c.ID):
+			continue
 		case reached[c.ID]:
 			result.Status, result.Why = Passed, ""
 		case c.Untested == "" && why[c.ID] == "": // not among those chosen
 			continue
 		case c.Untested == "":
 			result.Why = why[c.ID]
-		case !all:
-			continue
 		}
 		r.Results = append(r.Results, result)
 	}

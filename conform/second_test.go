@@ -176,8 +176,8 @@ func TestUnreachedSecond(t *testing.T) {
 	o.Only, o.Patience = "second-.*|vouch.*", time.Second
 	report := run(t, o)
 	clean(t, report, "does not reach")
-	if passed := report.Count(Passed); passed != len(always) {
-		t.Errorf("%d clauses passed, want only the %d of all packets", passed, len(always))
+	if passed := report.Count(Passed); passed != 0 {
+		t.Errorf("%d clauses passed", passed)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -52,7 +51,7 @@ type Options struct {
 	Patience time.Duration
 	// Admin is a shell command that is run with "maintenance on", "maintenance off", "invite new", "user disable NAME",
 	// "user enable NAME", "node block NAME", "node unblock NAME", "key rotate", "restart" or
-	// "kill".
+	// "kill". It is run with "maintenance off" at first, to see that it can be.
 	Admin string
 }
 
@@ -88,7 +87,8 @@ func scenarios() []scenario {
 	)
 }
 
-// Run tests a node. An error says that the node could not be used at all.
+// Run tests a node. An error says that the node could not be used at all, or, where there is a report
+// too, that the run was interrupted.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	s, err := newSuite(o)
 	if err != nil {
@@ -97,6 +97,11 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	started := time.Now()
 	if err := s.begin(ctx); err != nil {
 		return nil, fmt.Errorf("use the node: %w", err)
+	}
+	if o.Admin != "" {
+		if err := s.canRun(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if o.Peer != "" {
 		if s.peer, err = startPeer(ctx, o); err != nil {
@@ -229,6 +234,9 @@ func (s *suite) play(ctx context.Context, sc scenario) *T {
 	defer cancel()
 	t := s.newT(ctx, sc)
 	switch {
+	case t.interrupted():
+		t.skipped = interrupted
+		return t
 	case sc.admin && !s.operated():
 		t.skipped = "needs the operator's help: give --admin"
 		return t
@@ -256,67 +264,6 @@ func (s *suite) play(ctx context.Context, sc scenario) *T {
 	<-done
 	t.close()
 	t.leave()
+	t.cutOff()
 	return t
-}
-
-// operated reports whether there is an operator who helps.
-func (s *suite) operated() bool { return s.Admin != "" || s.operate != nil }
-
-// operator has the operator's command do something and returns what it prints.
-func (s *suite) operator(ctx context.Context, args ...string) (string, error) {
-	if s.operate != nil {
-		return s.operate(ctx, args...)
-	}
-	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", s.Admin + ` "$@"`, "admin"}, args...)...)
-	out, err := cmd.Output()
-	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
-			return "", fmt.Errorf("%s %v: %w: %s", s.Admin, args, err, exit.Stderr)
-		}
-		return "", fmt.Errorf("%s %v: %w", s.Admin, args, err)
-	}
-	return strings.TrimSpace(string(out)), nil
-}
-
-// An errand is what the operator does while a scenario goes on.
-type errand struct {
-	done chan struct{} // closed at its end
-	err  error         // to be read after done
-}
-
-// errand sends the operator on an errand, whose end close waits for.
-func (t *T) errand(args ...string) *errand {
-	e := &errand{done: make(chan struct{})}
-	t.errands = append(t.errands, e)
-	go func() {
-		defer close(e.done)
-		_, e.err = t.s.operator(t.ctx, args...)
-	}()
-	return e
-}
-
-// over reports whether the errand has ended.
-func (e *errand) over() bool {
-	select {
-	case <-e.done:
-		return true
-	default:
-		return false
-	}
-}
-
-// wait waits for its end.
-func (e *errand) wait() error {
-	<-e.done
-	return e.err
-}
-
-// operator has the operator do something, or ends the scenario.
-func (t *T) operator(args ...string) string {
-	out, err := t.s.operator(t.ctx, args...)
-	if err != nil {
-		t.skip("the operator's command failed: " + err.Error())
-	}
-	return out
 }

@@ -81,6 +81,9 @@ func (t *T) on(clause string) {
 
 // wrong records that the clause being checked is broken, as c shows; c may be nil.
 func (t *T) wrong(c *conn, want, got string) {
+	if t.interrupted() {
+		t.giveUp()
+	}
 	t.mu.Lock()
 	if t.clause == "" {
 		if t.blocked == "" {
@@ -108,6 +111,9 @@ func (t *T) always(c *conn, clause, got string) {
 }
 
 func (t *T) add(c *conn, clause, want, got string) {
+	if t.interrupted() {
+		return // it may be why
+	}
 	f := Finding{Clause: clause, Scenario: t.scenario.name, Want: want, Got: got}
 	if c != nil {
 		f.Crossed = c.transcript(shownCrossings)
@@ -125,8 +131,30 @@ func (t *T) skip(why string) {
 	runtime.Goexit()
 }
 
-// giveUp ends the scenario when the run is interrupted.
-func (t *T) giveUp() { t.skip("the run was interrupted") }
+// interrupted is why the rest of a run is not tested.
+const interrupted = "the run was interrupted"
+
+// interrupted reports whether the run was, rather than the scenario's time being over. Any goroutine may call it.
+func (t *T) interrupted() bool { return errors.Is(t.ctx.Err(), context.Canceled) }
+
+// giveUp ends the scenario when the run is interrupted, or its time is over.
+func (t *T) giveUp() {
+	if t.interrupted() {
+		t.skip(interrupted)
+	}
+	t.skip(fmt.Sprintf("the scenario took more than %v", t.scenario.limit()))
+}
+
+// cutOff takes back what a scenario has reached that an interruption may have ended.
+func (t *T) cutOff() {
+	if !t.interrupted() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.reached)
+	t.skipped, t.blocked = interrupted, ""
+}
 
 // check records a fault unless that holds.
 func (t *T) check(c *conn, holds bool, want, got string) {
@@ -178,15 +206,23 @@ func (t *T) others() {
 func (t *T) served(when string) {
 	const patience = time.Minute
 	for end := time.Now().Add(patience); ; t.pause(100 * time.Millisecond) {
-		secure, _, _, err := t.s.upgrade(t.ctx, dialOptions{})
+		err := t.upgrades()
 		if err == nil {
-			_ = secure.Close() // not wanted
 			return
 		}
 		if time.Now().After(end) {
 			t.fatal(nil, fmt.Sprintf("the node to serve %v after %s", patience, when), err.Error())
 		}
 	}
+}
+
+// upgrades says why the node takes no connection.
+func (t *T) upgrades() error {
+	secure, _, _, err := t.s.upgrade(t.ctx, dialOptions{})
+	if err == nil {
+		_ = secure.Close() // not wanted
+	}
+	return err
 }
 
 // close ends what the scenario left open.

@@ -24,8 +24,8 @@ type conformCmd struct {
 	Connections int      `placeholder:"N" help:"The most connections that the node takes: a few hundred, for the suite takes them all."`
 	PeerRate    int      `placeholder:"N" help:"The most messages of another node that it takes a minute: a few hundred, for the suite sends more."`
 	Revision    string   `enum:"seed,draft," default:"" placeholder:"seed|draft" help:"The form of the packets: the protocol as first published, or that of its later drafts. Without it a node is tested in the former, a client in the one that it chooses."`
-	Admin       string   `placeholder:"CMD" help:"Shell command that does what the operator must: it is run with \"maintenance on\", \"maintenance off\", \"invite new\", \"user disable NAME\", \"user enable NAME\", \"node block NAME\", \"node unblock NAME\", \"key rotate\", \"restart\" or \"kill\" behind it."`
-	Peer        string   `placeholder:"NAME=HOST:PORT" help:"Play a second node there, under names below NAME. The node must reach them at this address."`
+	Admin       string   `placeholder:"CMD" help:"Shell command that does what the operator must: it is run with \"maintenance on\", \"maintenance off\", \"invite new\", \"user disable NAME\", \"user enable NAME\", \"node block NAME\", \"node unblock NAME\", \"key rotate\", \"restart\" or \"kill\" behind it. \"node block\" takes --peer too."`
+	Peer        string   `placeholder:"NAME=HOST:PORT" help:"Play a second node there, under names below NAME, which the node must reach at this address: without a URL it prints how one of tiptd is told."`
 	PeerCA      string   `name:"peer-ca" placeholder:"FILE" type:"path" help:"Certificate authority of the second node, which the node must trust; the file is made where missing."`
 	Format      string   `enum:"text,json,junit" default:"text" help:"Form of the report: text, json or junit (${default})."`
 }
@@ -46,11 +46,17 @@ and the file operator:
   "node unblock") sed -i "/^$3\$/d" /etc/tipt/block && systemctl kill -s HUP tiptd ;;
   *) exec tiptd "$@" --data /var/lib/tipt ;;
   esac
-What the command does not know may fail, and is reported as not tested. "key rotate" is for good: the
-node has a new subkey afterwards.
+What the command does not know may fail, and is reported as not tested; so is what shows no effect. One that
+cannot be run is an error: it is run with "maintenance off" first, to see that it can be. "key rotate" is for
+good: the node has a new subkey afterwards. Only the node of --peer is blocked, so that needs both flags.
+
+With a node of "tiptd dev --data DIR", which knows no restart, no kill and no other nodes:
+  tipt conform wss://tipt.localhost/ws --ca DIR/ca.pem --connect 127.0.0.1:7443 --admin 'TIPT_DATA=DIR tiptd'
+
 
 What concerns a second node is tested with --peer, where it plays that node itself. Without a URL
-it prints what tiptd has to be started with for that, and makes the file of --peer-ca:
+it prints what tiptd serve has to be started with for that, all of it, besides the --block that
+--admin writes to, and makes the file of --peer-ca:
   tipt conform --peer second.example=127.0.0.1:7444 --peer-ca second.pem
   tipt conform --peer second.example=127.0.0.1:7444 --peer-ca second.pem wss://node.example/ws
 
@@ -112,10 +118,11 @@ func (c *conformCmd) Run(ctx context.Context, i *invocation) error {
 		return usage("give the URL of a node, or --client and --run CMD")
 	}
 	p.clear()
-	if ctx.Err() != nil {
+	switch {
+	case report != nil: // of an interrupted run as far as it came
+	case ctx.Err() != nil:
 		return ctx.Err()
-	}
-	if err != nil {
+	default:
 		return usage("test the %s: %w", who, err) // the status that says so too
 	}
 	write := map[string]func(io.Writer) error{"text": report.WriteText, "json": report.WriteJSON, "junit": report.WriteJUnit}[c.Format]
@@ -123,6 +130,8 @@ func (c *conformCmd) Run(ctx context.Context, i *invocation) error {
 		return fmt.Errorf("print the report: %w", err)
 	}
 	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
 	case report.Broken(conform.Must):
 		return fmt.Errorf("the %s broke a clause that says must", who)
 	case len(report.Blocked) > 0:

@@ -252,6 +252,14 @@ func TestConformance(t *testing.T) {
 		if err := xml.Unmarshal(out, &suite); err != nil || suite.Tests == 0 || status != 0 {
 			t.Errorf("exit status %d, %d tests, %v:\n%s", status, suite.Tests, err, out)
 		}
+		// The operator's command is a child of tipt.
+		out, status = conformTest(t, programs["tipt"], n, "--admin", "kill -INT $PPID; :", "--only", "info")
+		if status != exitFailed || !strings.Contains(string(out), ": the run was interrupted\n") {
+			t.Errorf("exit status %d when interrupted:\n%s", status, out)
+		}
+		if out, status := conformTest(t, programs["tipt"], n, "--admin", "./absent", "--only", "info"); status != exitUsage || len(out) > 0 {
+			t.Errorf("exit status %d for an operator's command that is absent:\n%s", status, out)
+		}
 		n.stop()
 		if out, status := conformTest(t, programs["tipt"], n, "--only", "info"); status != exitUsage {
 			t.Errorf("exit status %d for a node that is gone:\n%s", status, out)
