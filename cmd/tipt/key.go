@@ -35,8 +35,11 @@ From then on what people write to the account is sealed end to end: the nodes se
 comes, and not what it says. "tipt listen" and "tipt chat" show behind its sender
   [signed]              that it came sealed, and signed with the key kept for the sender
   [sealed, not signed]  that it came sealed; who wrote it is only what the nodes say
+  [sealed, NOT signed]  likewise, although there is a signature, which does not count, or the sender
+                        has a key, which is then said
   [sealed, not opened]  that no key here opens it
-and nothing where nodes could read it.
+and nothing where nodes could read it. "tipt send" and "tipt chat" send nothing to somebody whose key
+has changed before "tipt key accept".
 
 Examples:
   tipt key

@@ -44,10 +44,11 @@ The lines of --json are objects with id, from, time and one of
 and, for a message that came sealed end to end,
   sealed    true
   signed    true: with the key kept for the sender
-  unsigned  why it does not count as signed, where it has a signature or the sender a key, and in
-  reason    a code for that: key-changed (nothing is sent there before "tipt key accept"),
-            key-withdrawn (likewise), key-unavailable, other-key, missing (no signature) or invalid
+  unsigned  why it does not count as signed, where it has a signature or the sender a key
   unopened  why no key here opens it; body is then what came
+  reason    a code of these: key-changed, key-withdrawn (nothing is sent there before "tipt key
+            accept"), key-unavailable, other-key, missing (no signature) or invalid; unopened ones
+            have no-key, other-key or invalid
 
 When a message comes that is sealed to a key of the account's, this or an earlier one, which this device
 lacks, listen ends, and the message waits until the key is here ("tipt key import"). With --unopened such

@@ -102,7 +102,7 @@ func describe(m client.Message) string {
 		return printable(text)
 	}
 	if m.SealError != nil {
-		return printable(m.SealError.Error())
+		return printable(unopened(m.SealError).words)
 	}
 	if text, ok := m.Text(); ok {
 		return printable(text)
@@ -143,7 +143,7 @@ type messageLine struct {
 	Signed   bool   `json:"signed,omitempty"`   // too, with the key kept for the sender
 	Unopened string `json:"unopened,omitempty"` // why Body is what came
 	Unsigned string `json:"unsigned,omitempty"` // why it does not count as signed, though it might be expected to
-	Reason   string `json:"reason,omitempty"`   // code of Unsigned
+	Reason   string `json:"reason,omitempty"`   // code of Unopened or Unsigned
 }
 
 type returnLine struct {
@@ -154,11 +154,11 @@ type returnLine struct {
 
 // jsonLine is a message as one line of JSON, escaped like printable.
 func jsonLine(m client.Message) (string, error) {
-	unsigned := doubtOf(m.SignError)
+	closed, unsigned := unopened(m.SealError), unsigned(m.SignError)
 	line := messageLine{
 		ID: m.ID.String(), From: m.From, Time: m.Time.UTC(),
-		Sealed: m.Sealed || m.SealError != nil, Signed: m.Signed, Unopened: reason(m.SealError),
-		Unsigned: unsigned.words, Reason: unsigned.code,
+		Sealed: m.Sealed || m.SealError != nil, Signed: m.Signed, Unopened: closed.words,
+		Unsigned: unsigned.words, Reason: closed.code + unsigned.code, // one of them
 	}
 	if r := m.Return; r != nil {
 		line.Return = &returnLine{Node: r.Node, Error: r.Err.Error()}
@@ -181,14 +181,6 @@ func jsonLine(m client.Message) (string, error) {
 		}
 		return fmt.Sprintf(`\u%04x`, r)
 	}) + "\n", nil
-}
-
-// reason is an error's text, "" without one.
-func reason(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }
 
 func parseID(s string) (tipt.MessageID, error) {

@@ -55,7 +55,7 @@ func TestJSONLine(t *testing.T) {
 		{"signed", client.Message{ID: id, Time: at, Body: text("hi"), Sealed: true, Signed: true}, head + when + `"text":"hi","sealed":true,"signed":true}`},
 		{"not signed", client.Message{ID: id, Time: at, Body: text("hi"), Sealed: true}, head + when + `"text":"hi","sealed":true}`},
 		{"wrongly signed", client.Message{ID: id, Time: at, Body: text("hi"), Sealed: true, SignError: errors.New("seal: x")}, head + when + `"text":"hi","sealed":true,"unsigned":"x","reason":"invalid"}`},
-		{"not opened", client.Message{ID: id, Time: at, Body: []byte{0xc1}, SealError: errors.New("x")}, head + when + `"body":"wQ==","sealed":true,"unopened":"x"}`},
+		{"not opened", client.Message{ID: id, Time: at, Body: []byte{0xc1}, SealError: errors.New("x")}, head + when + `"body":"wQ==","sealed":true,"unopened":"x","reason":"invalid"}`},
 		{"other form", client.Message{ID: id, Time: at, Body: []byte{0xc1}}, head + when + `"body":"wQ=="}`},
 		{"return", client.Message{ID: id, Time: at, Return: &client.Return{Ref: id, Node: "b.example", Err: errors.New("x")}}, head + when + `"return":{"ref":"01000000000000000000000000000002","node":"b.example","error":"x"}}`},
 	}

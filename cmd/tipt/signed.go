@@ -21,9 +21,21 @@ func (e *keyChange) Unwrap() error { return client.ErrUserKeyChanged }
 
 func (e *keyChange) Error() string {
 	if e.gone {
-		return fmt.Sprintf("%s has no key any more, so nothing is sent there, where nodes could read it; ask why by another way than this, such as the telephone, then run `tipt key accept %[1]s`", e.user)
+		return fmt.Sprintf("%s has no key any more, so nothing is sent there, where nodes could read it; %s", e.user, e.remedy())
 	}
-	return fmt.Sprintf("%s has another key than the one kept here, so nothing is sent there; most likely it was made anew, but somebody may want to read along: ask by another way than this, such as the telephone, then run `tipt key accept %[1]s`", e.user)
+	return fmt.Sprintf("%s has a new key, or somebody wants to read along, so nothing is sent there; %s", e.user, e.remedy())
+}
+
+// about says what it means for a message.
+func (e *keyChange) about() string {
+	if e.gone {
+		return fmt.Sprintf("%s has no key any more, or what follows, with a signature, is from somebody else; %s", e.user, e.remedy())
+	}
+	return fmt.Sprintf("%s has a new key, or what follows is from somebody else; %s", e.user, e.remedy())
+}
+
+func (e *keyChange) remedy() string {
+	return fmt.Sprintf("ask by another way than this, such as the telephone, then run `tipt key accept %s`", e.user)
 }
 
 // refuseUserKey makes each change a keyChange.
@@ -31,28 +43,41 @@ func refuseUserKey(user tipt.Address, _, is string) error {
 	return &keyChange{user: user, gone: is == ""}
 }
 
-// A doubt is why a message does not count as signed: a code for programs, and words for people.
-type doubt struct{ code, words string }
+// A flaw is why a message is not opened, or does not count as signed: a code for programs, and words for people.
+type flaw struct{ code, words string }
 
-// doubtOf judges a message's SignError. It is empty where there is none.
-func doubtOf(err error) doubt {
+// unopened is the flaw in a message's SealError. It is empty where there is none.
+func unopened(err error) flaw {
+	switch {
+	case err == nil:
+		return flaw{}
+	case errors.Is(err, client.ErrNoKey):
+		return flaw{"no-key", err.Error()}
+	case errors.Is(err, seal.ErrCannotOpen):
+		return flaw{"other-key", "sealed to a key that is not on this device"}
+	}
+	return flaw{"invalid", strings.TrimPrefix(err.Error(), "seal: ")}
+}
+
+// unsigned is the flaw in a message's SignError. It is empty where there is none.
+func unsigned(err error) flaw {
 	change, changed := errors.AsType[*keyChange](err)
 	unavailable, isUnavailable := errors.AsType[*client.UserKeyError](err)
 	switch {
 	case err == nil:
-		return doubt{}
+		return flaw{}
 	case changed && change.gone:
-		return doubt{"key-withdrawn", "signed with a key that its owner has withdrawn, or never had"}
+		return flaw{"key-withdrawn", "signed with a key that its owner has withdrawn, or never had"}
 	case changed:
-		return doubt{"key-changed", "signed with another key than the one kept for the sender"}
+		return flaw{"key-changed", "signed with another key than the one kept for the sender"}
 	case isUnavailable:
-		return doubt{"key-unavailable", fmt.Sprintf("signed with a key that is not known here and could not be had now: %v", unavailable.Err)}
+		return flaw{"key-unavailable", fmt.Sprintf("signed with a key that is not known here and could not be had now: %v", unavailable.Err)}
 	case errors.Is(err, seal.ErrUnsigned):
-		return doubt{"missing", "not signed, though the sender has a key"}
+		return flaw{"missing", "not signed, though the sender has a key"}
 	case errors.Is(err, seal.ErrNoSigningKey):
-		return doubt{"other-key", "signed with another key than the sender's"}
+		return flaw{"other-key", "signed with another key than the sender's"}
 	}
-	return doubt{"invalid", strings.TrimPrefix(err.Error(), "seal: ")}
+	return flaw{"invalid", strings.TrimPrefix(err.Error(), "seal: ")}
 }
 
 // warnUnsigned says why the signature of a message does not count, and what to do about that. That none came
@@ -61,9 +86,9 @@ func (i *invocation) warnUnsigned(m client.Message) {
 	if m.SignError == nil || errors.Is(m.SignError, seal.ErrUnsigned) {
 		return
 	}
-	text := fmt.Sprintf("what follows from %s does not count as signed: %s", sender(m), doubtOf(m.SignError).words)
+	text := fmt.Sprintf("what follows from %s does not count as signed: %s", sender(m), unsigned(m.SignError).words)
 	if change, ok := errors.AsType[*keyChange](m.SignError); ok {
-		text = fmt.Sprintf("what follows may not be from %s: %v", sender(m), change)
+		text = change.about()
 	}
 	i.log.Warn(text)
 }

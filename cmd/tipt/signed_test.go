@@ -11,7 +11,7 @@ import (
 	"github.com/tipt/tipt-go/seal"
 )
 
-func TestDoubtOf(t *testing.T) {
+func TestFlaws(t *testing.T) {
 	bob := tipt.Address{User: "bob", Node: "node.example"}
 	changed := refuseUserKey(bob, "old", "new")
 	if !errors.Is(changed, client.ErrUserKeyChanged) {
@@ -29,13 +29,26 @@ func TestDoubtOf(t *testing.T) {
 		{seal.ErrNoSigningKey, "other-key", "another key than the sender's"},
 		{errors.New("seal: it is of tomorrow"), "invalid", "it is of tomorrow"},
 	} {
-		if got := doubtOf(tt.err); got.code != tt.code || !strings.Contains(got.words, tt.words) || strings.Contains(got.words, "seal:") {
+		if got := unsigned(tt.err); got.code != tt.code || !strings.Contains(got.words, tt.words) || strings.Contains(got.words, "seal:") {
+			t.Errorf("%v: %+v, want %s and %q", tt.err, got, tt.code, tt.words)
+		}
+	}
+	for _, tt := range []struct {
+		err         error
+		code, words string
+	}{
+		{nil, "", ""},
+		{client.ErrNoKey, "no-key", "no key here"},
+		{fmt.Errorf("x: %w", seal.ErrCannotOpen), "other-key", "not on this device"},
+		{seal.ErrMessage, "invalid", "bad message"},
+	} {
+		if got := unopened(tt.err); got.code != tt.code || !strings.Contains(got.words, tt.words) || strings.Contains(got.words, "seal:") {
 			t.Errorf("%v: %+v, want %s and %q", tt.err, got, tt.code, tt.words)
 		}
 	}
 	// What is sent to somebody, too, and in whatever it is wrapped: without what it was wrapped in.
 	for err, want := range map[error]string{
-		changed:                       "bob@node.example has another key than the one kept here, so nothing is sent there; ",
+		changed:                       "bob@node.example has a new key, or somebody wants to read along, so nothing is sent there; ",
 		refuseUserKey(bob, "old", ""): "bob@node.example has no key any more, so nothing is sent there, ",
 	} {
 		text, status := explain(fmt.Errorf("send to %s: %w", bob, &client.UserKeyError{User: bob, Err: err}))

@@ -294,7 +294,7 @@ func TestAtTerminal(t *testing.T) {
 		p := startAtTerminal(t, env, "key", "new", "--replace", "--as", "otto@node.example")
 		p.wantEnd(0)
 		p = startAtTerminal(t, env, "chat", "--as", "nora@node.example", "otto@node.example")
-		p.wantShown("otto@node.example has another key than the one kept here")
+		p.wantShown("otto@node.example has a new key, or somebody wants to read")
 		p.press("for the thief\r")
 		p.wantShown("! not sent: for the thief\r\n")
 		p.press("\x04")
