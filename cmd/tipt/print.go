@@ -236,6 +236,11 @@ func (h *statusHandler) Handle(_ context.Context, r slog.Record) error {
 		text += fmt.Sprintf(", %s: %v", a.Key, value)
 		return true
 	})
+	return h.say(text)
+}
+
+// say prints a text as one line, which is cut for a terminal.
+func (h *statusHandler) say(text string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, err := io.WriteString(h.w, fold(fmt.Sprintf("tipt: %s\n", oneLine(text)), columnsOf(h.w)))

@@ -90,5 +90,5 @@ func (i *invocation) warnUnsigned(m client.Message) {
 	if change, ok := errors.AsType[*keyChange](m.SignError); ok {
 		text = change.about()
 	}
-	i.log.Warn(text)
+	_ = i.status.say(text) // the message itself is more than why it is not signed
 }
