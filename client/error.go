@@ -28,6 +28,8 @@ var (
 	ErrReject = errors.New("message rejected")
 	// ErrNoKey is the SealError of a message that came sealed while Options.Key is not set.
 	ErrNoKey = errors.New("sealed end to end, and there is no key here to open it with")
+	// ErrNotSealed is returned by Send for a text that nobody else is to read, where nodes could.
+	ErrNotSealed = errors.New("the recipient has no key, so nodes could read it")
 	// ErrUserKeyChanged is returned where a user's primary key is another one than was kept, or gone, and
 	// nobody has accepted that (Options.UserKeyChanged).
 	ErrUserKeyChanged = errors.New("the key has changed")

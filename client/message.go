@@ -23,6 +23,9 @@ type Outgoing struct {
 	// is: a program that wants it sealed end to end seals it itself.
 	Body []byte
 
+	// Sealed has Send fail with ErrNotSealed instead of sending Text to somebody who has no certificate.
+	Sealed bool
+
 	// ID tells the message from all others. Zero makes Send take a new one. A
 	// program that sends a message again after an error, for up to five days, sets
 	// the same ID each time, and the message arrives once.
@@ -123,7 +126,10 @@ func (c *Client) text(ctx context.Context, m Outgoing) ([]byte, error) {
 	}
 	now := time.Now()
 	text := tipt.Content{Type: tipt.ContentText, Text: &tipt.Text{Text: m.Text, Time: now}}.Append(nil)
-	if to == nil {
+	switch {
+	case to == nil && m.Sealed:
+		return nil, ErrNotSealed
+	case to == nil:
 		return text, nil
 	}
 	var sealed []byte

@@ -321,6 +321,26 @@ func TestNoCertificateToBeHad(t *testing.T) {
 	}
 }
 
+func TestOnlySealed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newFakeNode(t)
+		c := userKeysOf(t, n, nil)
+		defer c.Close()
+		send := func() *pending {
+			return begin(t, func() error { return c.Send(t.Context(), Outgoing{To: bob, Text: "hello", Sealed: true}) })
+		}
+		without := send()
+		n.giveUserKey(nil)
+		n.wantNothing()
+		without.want(ErrNotSealed)
+		clear(c.users)
+		with, key := send(), newUserKey(t, bob)
+		n.giveUserKey(key.Certificate())
+		n.wantTextFor(key, "hello")
+		with.want(nil)
+	})
+}
+
 // A message is sealed once, to a certificate that is asked for until there is an answer, also on another connection.
 func TestCertificateAskedOnNextConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -21,6 +21,7 @@ type sendCmd struct {
 	Address string   `arg:"" help:"Whom to send to: NAME@NODE."`
 	Text    []string `arg:"" optional:"" help:"The message; standard input when left out, or \"-\"."`
 	Queue   bool     `help:"Leave it with the account's node, which tries for five days, once the recipient's node's key is known; a failure comes back to \"tipt listen\"."`
+	Sealed  bool     `help:"Send it sealed end to end or not at all: to nobody who has no key."`
 	ID      string   `name:"id" placeholder:"ID" help:"The message's id, to send one of unknown outcome again: it then arrives once."`
 }
 
@@ -69,7 +70,7 @@ func (c *sendCmd) Run(ctx context.Context, i *invocation) error {
 		return err
 	}
 	defer cl.Close()
-	err = waited(ctx, cl.Send(bounded, client.Outgoing{To: to, Text: text, ID: id, Queue: c.Queue}))
+	err = waited(ctx, cl.Send(bounded, client.Outgoing{To: to, Text: text, ID: id, Queue: c.Queue, Sealed: c.Sealed}))
 	if err != nil {
 		return c.advise(err, id)
 	}
