@@ -69,7 +69,7 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	o.Progress = func(_ string, done, _ int) {
-		if done == 10 {
+		if done == 60 {
 			cancel()
 		}
 	}
@@ -86,7 +86,7 @@ func TestInterrupted(t *testing.T) {
 			cut++
 		}
 	}
-	if passed := report.Count(Passed); passed == 0 || cut < 100 || len(report.Blocked) > 0 || report.Left > 0 {
+	if passed := report.Count(Passed); passed <= len(always) || cut == 0 || len(report.Blocked) > 0 || report.Left > 0 {
 		t.Errorf("%d clauses passed, %d interrupted, not set up: %q, accounts left: %d", passed, cut, report.Blocked, report.Left)
 	}
 }
