@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -54,6 +55,45 @@ func TestKeyFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(keys[1])
+}
+
+// The newest key comes first, and one that was set aside for being damaged not at all.
+func TestOldKeys(t *testing.T) {
+	f, a := folder(t.TempDir()), tipt.Address{User: "kim", Node: "node.example"}
+	if keys, err := f.oldKeys(a); keys != nil || err != nil {
+		t.Fatalf("without a folder: %v, %v", keys, err)
+	}
+	var want []string
+	for range 3 {
+		k, err := seal.NewUserKey(a.String(), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.addOldKey(a, k); err != nil {
+			t.Fatal(err)
+		}
+		want = slices.Insert(want, 0, k.Fingerprint())
+	}
+	if err := os.WriteFile(f.keyFile(a), []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.setKeyAside(a); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := f.oldKeys(a)
+	var got []string
+	for _, k := range keys {
+		got = append(got, k.Fingerprint())
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("read %q, %v, want %q", got, err, want)
+	}
+	if err := f.removeKeys(a); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(f.ownKeys(a)); err != nil || len(left) != 0 {
+		t.Errorf("left are %v, %v", left, err)
+	}
 }
 
 // Nothing known of a person and a person who is known to have no key are not the same.
