@@ -335,7 +335,7 @@ func reseals(clause, only, name string, change func(m *resealed)) clientDefect {
 	return clientDefect{defect: defect{clause: clause, only: only, name: name}, seal: change}
 }
 
-var oneMID = randomBytes(16)
+var oneMID = append([]byte{0, 1, 2, 3, 4, 5, 0x40, 7, 0x80}, randomBytes(7)...) // of version 4
 
 var clientMessageDefects = []clientDefect{
 	edits("T-4.36", everyClient, "the default device", pktRequest, reqSignIn, func(f fields) fields { return f.with("body", f.part("body").with("dev", "default")) }),
