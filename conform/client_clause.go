@@ -56,5 +56,7 @@ var clientClauses = []Clause{
 	{"T-8.17", Must, ClientSide, Ours, "A client asks for a sender's certificate that it lacks once a minute at most, and shows the message without if no answer comes in some seconds.", ""},
 	{"T-8.18", Must, ClientSide, Ours, "To a certificate that has nothing valid to encrypt to a client sends nothing, and says so.", ""},
 	{"T-8.19", Must, ClientSide, Ours, "Where the certificate cannot be asked for it sends nothing; under `wait` false what is kept counts.", ""},
+	{"T-8.20", Must, ClientSide, Ours, "Once it has seen that a user has another certificate, by a signature too, it seals to the one before only if that has been given again since.", ""},
+	{"T-8.21", Must, ClientSide, Ours, "A device keeps the keys that another has taken the place of, and opens with them what was sealed to them.", "a key is carried from device to device, and not by a node"},
 	{"T-9.7", Must, ClientSide, Draft, "In the drafts' form a client's packets have no `ver` but that in HANDSHAKE's body, and GET_NODE_KEY is 0x20, FORWARD 0x21, and `err` the bare code.", ""},
 }

@@ -77,7 +77,7 @@ func TestClientThatSealsByItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := RunClient(t.Context(), ClientOptions{Command: cmd, Only: "client-(seals|key-unsealed|key-and-more|key-not-opened|signed|sender-silent|unsealable)"})
+	report, err := RunClient(t.Context(), ClientOptions{Command: cmd, Only: "client-(seals|key-unsealed|key-and-more|key-not-opened|key-seen|signed|sender-silent|unsealable)"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,6 +162,7 @@ var clientLetterDefects = []clientDefect{
 	writes("T-8.17", "client-signed", "asks each time", func(p *penman) { p.curious = true }),
 	writes("T-8.18", "", "does not seal where it cannot", func(p *penman) { p.yields = true }),
 	writes("T-8.18", "", "does not say what it has not sent", func(p *penman) { p.quiet = true }),
+	writes("T-8.20", "", "seals to the first certificate for ever", func(p *penman) { p.clings = true }),
 	ringed(),
 	writes("T-8.7", "", "does not sign", func(p *penman) { p.sign = func(*signature) bool { return false } }),
 	writes("T-8.7", "", "names no recipient", func(p *penman) { p.sign = func(s *signature) bool { s.intended = nil; return true } }),

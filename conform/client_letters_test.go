@@ -39,6 +39,7 @@ type penman struct {
 	opens   bool                                             // a SEALED in a SEALED, too
 	patient bool                                             // waits for a sender's certificate
 	curious bool                                             // asks each time for one that it lacks
+	clings  bool                                             // seals to the certificate that it had first
 	quiet   bool                                             // does not say what it could not send
 	minute  time.Duration                                    // between two times that it asks for a sender's certificate; 0 is one
 	takes   func(was, is *openpgp.Entity) bool               // whether a certificate is taken for the one before; nil where that has certified it
@@ -215,6 +216,11 @@ func (p *penman) counts(ctx context.Context, c *client.Client, m client.Message,
 	certificate, err := p.certificate(ctx, c, from)
 	if err != nil || certificate == nil {
 		return false
+	}
+	if p.clings && before != nil {
+		p.mu.Lock()
+		p.certificates[m.From] = before
+		p.mu.Unlock()
 	}
 	takes := certified
 	if p.takes != nil {
