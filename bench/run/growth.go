@@ -33,13 +33,18 @@ const (
 // growths are all. c says how much is measured at each size.
 func (c *cli) growths() []growth {
 	messages := max(c.Messages, 100)
-	// A pair for each two connections: more of them are not more messages.
+	// A pair for each two connections: more of them are not more messages, but for as many as make a mailbox
+	// worth opening.
 	pairs := func(kind string, pairs, outstanding int) benchCase {
+		least := 4
+		if kind == "mailbox" {
+			least = 50
+		}
 		one := benchCase{
 			kind: kind, name: kind,
 			load: []string{
 				kind, "--pairs", fmt.Sprint(pairs), "--outstanding", fmt.Sprint(outstanding), "--size", "200",
-				"--messages", fmt.Sprint(max(messages, 4*pairs)),
+				"--messages", fmt.Sprint(max(messages, least*pairs)),
 			},
 			accounts: 2 * pairs, figures: []string{cpuMessage},
 		}
