@@ -275,10 +275,11 @@ func checkSetPassword(t *T) {
 	}
 	t.on("T-4.38")
 	was := u.pass
-	if mine.try(reqSetPassword, fields{"old", was, "new", "another horse"}, "what is right", ok).code != ok {
+	u.next = "another horse"
+	if mine.try(reqSetPassword, fields{"old", was, "new", u.next}, "what is right", ok).code != ok {
 		return
 	}
-	u.pass = "another horse"
+	u.pass, u.next = u.next, ""
 	t.on("T-4.39")
 	other.wantClose("SET_PASSWORD on another device", 4002)
 	sender.wantClose("SET_PASSWORD on another device", 4002)
@@ -307,6 +308,7 @@ func checkDeleteAccount(t *T) {
 		c.try(reqDeleteAccount, fields{"pass", pass}, fmt.Sprintf("a wrong pass of %d bytes", len(pass)), errCredentials)
 	}
 	t.on("T-4.47")
+	u.leaving = true
 	if c.try(reqDeleteAccount, fields{"pass", u.pass}, "the right pass", ok).code != ok {
 		return
 	}

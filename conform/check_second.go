@@ -58,6 +58,7 @@ func checkSecondDeleted(t *T) {
 	a.wantOK(a.exchange(reqForward, s.forward(false, "first")))
 	a.wantOK(a.exchange(reqForward, s.forward(false, "second")))
 	first := s.want("first")
+	a.user.leaving = true
 	a.want(a.exchange(reqDeleteAccount, fields{"pass", a.user.pass}), "DELETE_ACCOUNT", ok)
 	a.user.gone = true
 	first.answer <- answered200(typeAnswer, fields{"err", fields{"code", errNoSuchUser}}.pack())

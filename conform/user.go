@@ -10,7 +10,11 @@ import (
 type user struct {
 	name string // in its mapped form
 	pass string
-	gone bool // deleted already
+	next string // the password that it may have instead, while SET_PASSWORD is under way
+	gone bool   // deleted already
+
+	// leaving: DELETE_ACCOUNT is under way, or was when the run was interrupted.
+	leaving bool
 }
 
 // name makes a user name that is not taken.
@@ -122,8 +126,18 @@ func (s *suite) deleteAccount(u *user) bool {
 		deleted := false
 		defer func() { done <- deleted }()
 		defer t.close()
-		c := t.signIn(u, "recv", false)
-		deleted = c.exchange(reqDeleteAccount, fields{"pass", u.pass}).code == ok
+		c := t.greeted()
+		for _, pass := range []string{u.pass, u.next} {
+			switch code := c.exchange(reqSignIn, fields{"user", u.name, "recv", false, "pass", pass}).code; {
+			case code == ok:
+				deleted = c.exchange(reqDeleteAccount, fields{"pass", pass}).code == ok
+				return
+			case code == errCredentials && u.next != "":
+			default:
+				deleted = code == errCredentials && u.leaving
+				return
+			}
+		}
 	}()
 	return <-done
 }
