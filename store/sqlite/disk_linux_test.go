@@ -245,6 +245,11 @@ func TestSyncFails(t *testing.T) {
 	asChild(t, nil, func(dir string) { syncFails(t, dir, 100, unix.SYS_FDATASYNC, "tipt.db-wal") })
 }
 
+// TestSyncFailsAfterFile fails the log's syncs when the file of a message is on the disk already.
+func TestSyncFailsAfterFile(t *testing.T) {
+	asChild(t, nil, func(dir string) { syncFails(t, dir, 200_000, unix.SYS_FDATASYNC, "tipt.db-wal") })
+}
+
 // TestBlobSyncFails is TestSyncFails for a message that is a file, which is synced with another call.
 func TestBlobSyncFails(t *testing.T) {
 	asChild(t, nil, func(dir string) { syncFails(t, dir, 200_000, unix.SYS_FSYNC, "") })
@@ -286,6 +291,23 @@ func syncFails(t *testing.T, dir string, size int, call uint32, file string) {
 		t.Errorf("reading: %v", err)
 	}
 	// Not closed: that would try to sync.
+	if file != "" {
+		opensAfterwards(t, dir)
+	}
+}
+
+// opensAfterwards opens a copy of what a store that has failed leaves when its process ends.
+func opensAfterwards(t *testing.T, dir string) {
+	left := filepath.Join(t.TempDir(), "left")
+	if err := os.Mkdir(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(left, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, left, sqlite.Options{}).Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // failCall makes a system call on an open file fail with EIO in this process until it

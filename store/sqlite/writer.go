@@ -70,6 +70,9 @@ func (w *writer) commit(batch []store.Op) error {
 		if rerr := w.rollback(); rerr != nil {
 			return fmt.Errorf("%w: %w, then rolling back: %w", store.ErrFailed, err, rerr)
 		}
+		if errors.Is(classify(err), store.ErrFailed) {
+			return err // the log may have the batch all the same, which then needs its files
+		}
 		w.warn("files of a batch not removed", w.blobs.rolledBack())
 		if cerr := w.makeRoomInLog(err); cerr != nil {
 			return fmt.Errorf("%w, then a checkpoint: %w", err, cerr)
