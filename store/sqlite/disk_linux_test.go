@@ -141,6 +141,25 @@ func fillDisk(t *testing.T, dir string, reserve int64, size int) {
 	}
 }
 
+// TestDiskFullOfFiles: pages of the database that can be used again are no room for files.
+func TestDiskFullOfFiles(t *testing.T) {
+	onSmallDisk(t, func(dir string) {
+		const reserve = 4 << 20
+		data := filepath.Join(dir, "data")
+		s := open(t, data, sqlite.Options{Reserve: reserve})
+		user := newUser(t, s)
+		commit(t, s, message(user, 0, 100))
+		appendUntilFull(t, s, user, 5000)
+		commit(t, s, &store.Take{User: user, Device: "phone", Seq: 1 << 60})
+		commit(t, s, message(user, 1, 5000))
+		appendUntilFull(t, s, user, 150_000)
+		if f := free(t, dir); f < reserve/2 {
+			t.Errorf("of the reserve of %d bytes %d are left", reserve, f)
+		}
+		commit(t, s, message(user, 2, 5000))
+	})
+}
+
 // TestDiskFullTakes fills a disk to the last page. The log cannot become longer then, and
 // must be used again from its start.
 func TestDiskFullTakes(t *testing.T) {

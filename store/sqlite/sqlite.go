@@ -34,7 +34,8 @@ type Options struct {
 	// Reserve is how many bytes of the disk are kept free: while fewer are, a
 	// batch that makes the store grow is refused with [store.ErrDiskFull], so that
 	// users can still sign in and take messages. Zero is 128 MiB,
-	// negative none. Space within the database that can be used again counts as free.
+	// negative none. Space within the database that can be used again counts as free, but
+	// not for bodies that become files.
 	Reserve int64
 	// Logger, where not nil, is told of what no caller learns.
 	Logger *slog.Logger

@@ -162,7 +162,7 @@ func (w *writer) rollback() error {
 }
 
 // checkRoom refuses a batch that makes the store grow while less than the
-// reserve is free.
+// reserve is free. The database's free pages are room for all but files.
 func (w *writer) checkRoom(batch []store.Op) error {
 	if w.s.reserve < 0 || !slices.ContainsFunc(batch, grows) {
 		return nil
@@ -178,13 +178,14 @@ func (w *writer) checkRoom(batch []store.Op) error {
 	if _, err := w.c.One(v, "PRAGMA freelist_count"); err != nil {
 		return err
 	}
-	if free+v[0].Integer*pageSize >= w.s.reserve {
-		return nil
-	}
+	pages := free+v[0].Integer*pageSize >= w.s.reserve
 	for _, op := range batch {
+		if !grows(op) || pages && !makesFile(op) {
+			continue
+		}
 		if again, err := w.isResend(op); err != nil {
 			return err
-		} else if grows(op) && !again {
+		} else if !again {
 			return fmt.Errorf("%w: %d bytes are free, %d are kept in reserve", store.ErrDiskFull, free, w.s.reserve)
 		}
 	}
@@ -202,6 +203,17 @@ func grows(op store.Op) bool {
 		return !o.OnlyDuplicate
 	case *store.SetKey:
 		return o.Key != nil
+	}
+	return false
+}
+
+// makesFile reports whether an operation that grows does so by a file.
+func makesFile(op store.Op) bool {
+	switch o := op.(type) {
+	case *store.Append:
+		return len(o.Body) >= fileSize
+	case *store.AddOutbox:
+		return len(o.Entry.Sealed) >= fileSize
 	}
 	return false
 }
