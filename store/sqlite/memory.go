@@ -14,6 +14,14 @@ func (s *Store) FreeMemory(ctx context.Context) error {
 	if err := s.usable(ctx); err != nil {
 		return err
 	}
+	select {
+	case s.freeing <- struct{}{}: // of two, each would wait for the readers that the other has
+		defer func() { <-s.freeing }()
+	case <-s.closed:
+		return errClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	const shrink = "PRAGMA shrink_memory"
 	var errs []error
 	select {

@@ -1,12 +1,15 @@
 package sqlite_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/store"
@@ -57,4 +60,25 @@ func resident(t *testing.T) int64 {
 		t.Fatal(err)
 	}
 	return pages * int64(os.Getpagesize())
+}
+
+// TestFreeMemoryAtOnce: the operator asks for it while the node does it by itself. None waits for what another holds.
+func TestFreeMemoryAtOnce(t *testing.T) {
+	s := open(t, t.TempDir(), sqlite.Options{Logger: noLog(t)})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var askers errgroup.Group
+	for range 8 {
+		askers.Go(func() error {
+			for range 50 {
+				if err := s.FreeMemory(ctx); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err := askers.Wait(); err != nil {
+		t.Error(err)
+	}
 }

@@ -51,6 +51,7 @@ type Store struct {
 	failed  atomic.Pointer[error] // wraps store.ErrFailed; once set it stays
 	readers chan *sqlite3.Conn    // those idle
 	writer  chan *writer          // the one writer, while nobody commits
+	freeing chan struct{}         // holds a value while FreeMemory runs
 
 	closeOnce sync.Once
 	closed    chan struct{} // closed by Close
@@ -85,6 +86,7 @@ func Open(dir string, o Options) (*Store, error) {
 		lock:    lock,
 		readers: make(chan *sqlite3.Conn, readerCount),
 		writer:  make(chan *writer, 1),
+		freeing: make(chan struct{}, 1),
 		closed:  make(chan struct{}),
 	}
 	if s.reserve == 0 {
