@@ -25,7 +25,7 @@ var accountClauses = []Clause{
 	{"T-4.21", Must, NodeSide, Ours, "The next SIGN_IN of a device by password replaces its token.", ""},
 	{"T-4.22", Must, NodeSide, Ours, "Both or neither of `pass` and `tok` is MALFORMED.", ""},
 	{"T-4.23", Must, NodeSide, Ours, "Unknown user, wrong password and wrong token are CREDENTIALS.", ""},
-	{"T-4.24", Must, NodeSide, Ours, "`user`, `pass` and `tok` of a wrong length are CREDENTIALS: a `tok` of any length but 32 too, and no `user` but by its mapped form.", ""},
+	{"T-4.24", Must, NodeSide, Ours, "`user`, `pass` and `tok` of a wrong length are CREDENTIALS, and so is a `user` that is no name; the length of a `user` is that of its mapped form, a `tok` has 32 bytes.", ""},
 	{"T-4.25", Must, NodeSide, Ours, "Known and unknown users take the same time.", ""},
 	{"T-4.26", Must, NodeSide, Ours, "`dev` is `default` where left out; empty or over 64 bytes it is MALFORMED.", ""},
 	{"T-4.27", Must, NodeSide, Ours, "With `recv` false a connection gets no DELIVER and no RETURN.", ""},
