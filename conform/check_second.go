@@ -16,6 +16,7 @@ func secondScenarios() []scenario {
 		{name: "second-pauses", clauses: []string{"T-4.63"}, run: checkSecondPauses, peer: true},
 		{name: "second-keys", clauses: []string{"T-4.70", "T-4.73"}, run: checkSecondKeys, peer: true},
 		{name: "second-certificates", clauses: []string{"T-5.44"}, run: checkSecondCertificates, peer: true},
+		{name: "second-silent", clauses: []string{"T-5.120"}, run: checkSecondSilent, peer: true},
 	}
 }
 
@@ -348,4 +349,18 @@ func checkSecondCertificates(t *T) {
 	s.set(func(f *face) { f.certificate = good })
 	p, _ := s.respondsWith(c, "good again", delivered)
 	c.want(p, "FORWARD to the node with its certificate again", ok)
+}
+
+// checkSecondSilent has the tested node connect to one that takes the connection, and then says nothing.
+func checkSecondSilent(t *T) {
+	const most, more = 10 * time.Second, 4 * time.Second
+	c := t.member()
+	s := t.part(c, faceSilent)
+	s.set(func(f *face) { f.silent = true })
+	t.on("T-5.120")
+	start := time.Now()
+	id := c.ask(reqForward, s.forward(true, "to nobody"))
+	c.await(most+more, func() bool { return len(c.arrived) > 0 || c.end != nil })
+	t.check(c, time.Since(start) < most+more, fmt.Sprintf("a response %v after TLS was begun", most), c.state())
+	c.want(c.response(id), "FORWARD to a node that says nothing in TLS", errNodeUnreachable)
 }

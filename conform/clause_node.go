@@ -52,9 +52,10 @@ var nodeClauses = []Clause{
 	{"T-5.49", Must, NodeSide, Ours, "The answer to MESSAGE says that it is on stable storage: a node that is killed still has it.", ""},
 	{"T-5.50", Must, NodeSide, Ours, "All anonymous senders count as one, when it comes to repeated messages, and as none that is vouched for.", ""},
 	{"T-5.51", Must, NodeSide, Ours, "A node keeps another's certificate for vouching 1 h at most.", takesHours},
-	{"T-5.52", Must, NodeSide, Ours, "A node connects to port 443, and after resolution to public unicast addresses, alone, in 10 s.", needsNames},
+	{"T-5.52", Must, NodeSide, Ours, "A node connects to port 443, and after resolution to public unicast addresses, alone.", needsNames},
 	{"T-5.53", Must, NodeSide, Ours, "Each attempt to hand a message over is signed anew.", ""},
-	{"T-5.54", Must, NodeSide, Ours, "A compressed packet by ZIP of stored blocks alone is taken for what it holds, with padding of any length behind the last of them.", ""},
+	{"T-5.54", Should, NodeSide, Ours, "A compressed packet by ZIP of stored blocks alone is taken for what it holds, with padding of any length behind the last of them.", ""},
 	{"T-5.55", Must, NodeSide, Ours, "An old encryption subkey is opened for 30 days after a rotation.", takesDays},
+	{"T-5.120", Should, NodeSide, Ours, "A node is connected within 10 s, TLS included, or takes the other for one that cannot be reached.", ""},
 	{"T-5.56", Must, NodeSide, Ours, "A node that sends too much is 429 with `Retry-After`.", ""},
 }

@@ -31,9 +31,10 @@ const (
 	faceBarred = "barred"
 	faceLoud   = "loud"
 	facePauses = "pauses"
+	faceSilent = "silent"
 )
 
-var faces = []string{faceOrder, faceStatus, faceRetry, faceVouch, faceKey, faceLarge, faceTLS, faceBarred, faceLoud, facePauses}
+var faces = []string{faceOrder, faceStatus, faceRetry, faceVouch, faceKey, faceLarge, faceTLS, faceBarred, faceLoud, facePauses, faceSilent}
 
 // PeerNames are the names of the second node that the suite plays, below the one that
 // [Options].Peer gives it.
@@ -98,6 +99,7 @@ type peerNode struct {
 	faces     map[string]*face // by name
 	server    *http.Server
 	served    chan struct{} // closed when the server has ended
+	stopping  chan struct{} // closed when it is to end
 
 	mu      sync.Mutex // guards the following fields, and those of faces and parts
 	parts   map[string]*part
@@ -108,6 +110,7 @@ type peerNode struct {
 type face struct {
 	name        string
 	certificate *tls.Certificate
+	silent      bool // says nothing in TLS
 	signer      *signer
 	key         []byte // what /api/public_key serves
 	fetches     int    // of it
@@ -151,7 +154,7 @@ func startPeer(ctx context.Context, o Options) (*peerNode, error) {
 		return nil, err
 	}
 	p := &peerNode{
-		base: base, authority: a, faces: make(map[string]*face), served: make(chan struct{}),
+		base: base, authority: a, faces: make(map[string]*face), served: make(chan struct{}), stopping: make(chan struct{}),
 		parts: make(map[string]*part), changed: make(chan struct{}),
 	}
 	for _, name := range PeerNames(base) {
@@ -180,11 +183,20 @@ func startPeer(ctx context.Context, o Options) (*peerNode, error) {
 			MinVersion: tls.VersionTLS12,
 			GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 				p.mu.Lock()
-				defer p.mu.Unlock()
-				if f := p.faces[hello.ServerName]; f != nil {
-					return f.certificate, nil
+				f := p.faces[hello.ServerName]
+				if f == nil {
+					p.mu.Unlock()
+					return nil, fmt.Errorf("no node is called %q", hello.ServerName)
 				}
-				return nil, fmt.Errorf("no node is called %q", hello.ServerName)
+				certificate, silent := f.certificate, f.silent
+				p.mu.Unlock()
+				if silent {
+					select {
+					case <-p.stopping:
+					case <-hello.Context().Done():
+					}
+				}
+				return certificate, nil
 			},
 		},
 	}
@@ -202,6 +214,7 @@ func (p *peerNode) stop() {
 		s.strikeLocked()
 	}
 	p.mu.Unlock()
+	close(p.stopping)
 	_ = p.server.Close() // whose connections nobody needs any more
 	<-p.served
 }

@@ -219,6 +219,21 @@ func (d defect) of2() defect {
 	return d
 }
 
+// late is a node whose refusals come later than they should.
+func late(clause string, request int, by time.Duration) defect {
+	return defect{clause: clause, name: "takes its time", say: func(b *bent, f fields, asked int) any {
+		if asked != request || f.code() == ok {
+			return nil
+		}
+		time.AfterFunc(by, func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.tell(f)
+		})
+		return []raw{}
+	}}
+}
+
 var secondDefects = []defect{
 	loses("T-3.18", "b1", ok),
 	loses("T-3.19", "a at once", errNodeTimeout),
@@ -273,6 +288,7 @@ var secondDefects = []defect{
 	deaf("T-3.39", "answers nothing once it is going away", func(f fields) bool { return number(f, "pakt") == pktEvent }).of2(),
 	deaf("T-3.35", "reads nothing after BUSY", func(f fields) bool { return f.code() == errBusy }).of2(),
 	swap("T-5.42", reqForward, errNodeTimeout, errNodeRefused).of2(),
+	late("T-5.120", reqForward, 15*time.Second).of2(),
 	swap("T-5.44", reqForward, errNodeUnreachable, errNodeTimeout).of2().during("second-certificates"),
 	pages("T-5.46", "blames itself", signedPath, func(p *page) {
 		if p.status == 400 {
