@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go/bench/internal/bare"
+	"github.com/tipt/tipt-go/bench/internal/process"
 	"github.com/tipt/tipt-go/seal"
 )
 
@@ -198,7 +199,7 @@ func Abused(ctx context.Context, o Options, a Abuse) (*Report, error) {
 // or so, is no memory that an abuse takes.
 func (s *siege) warm(ctx context.Context, figures *Figures) error {
 	if len(s.o.PIDs) > 0 {
-		cold, err := resident(s.o.PIDs)
+		cold, err := process.Resident(s.o.PIDs)
 		if err != nil {
 			return err
 		}

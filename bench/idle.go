@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go"
+	"github.com/tipt/tipt-go/bench/internal/process"
 )
 
 // A Rest is clients that are signed in and do nothing.
@@ -95,11 +96,11 @@ type meter struct {
 
 // begin measures the memory without a connection.
 func (m *meter) begin(ctx context.Context) error {
-	if err := m.o.collect(ctx); err != nil {
+	if err := process.Collect(ctx, m.o.Collect); err != nil {
 		return err
 	}
 	var err error
-	m.before, err = resident(m.o.PIDs)
+	m.before, err = process.Resident(m.o.PIDs)
 	if len(m.o.PIDs) > 0 {
 		m.figures.add("node_bytes_before", float64(m.before))
 	}
@@ -111,7 +112,7 @@ func (m *meter) measure(ctx context.Context, when string) error {
 	if len(m.o.PIDs) == 0 {
 		return nil
 	}
-	now, err := resident(m.o.PIDs)
+	now, err := process.Resident(m.o.PIDs)
 	if err != nil {
 		return err
 	}
@@ -119,10 +120,10 @@ func (m *meter) measure(ctx context.Context, when string) error {
 	if m.o.Collect == "" {
 		return nil
 	}
-	if err := m.o.collect(ctx); err != nil {
+	if err := process.Collect(ctx, m.o.Collect); err != nil {
 		return err
 	}
-	if now, err = resident(m.o.PIDs); err != nil {
+	if now, err = process.Resident(m.o.PIDs); err != nil {
 		return err
 	}
 	m.figures.add("bytes_per_connection"+when+"_collected", float64(now-m.before)/float64(m.connections))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go/bench/internal/bare"
+	"github.com/tipt/tipt-go/bench/internal/process"
 )
 
 // A Crush is clients that sign in, each on a connection of its own, which it keeps.
@@ -72,22 +73,22 @@ func Storm(ctx context.Context, o Options, crush Crush) (*Report, error) {
 	stopHashing := s.hash(ctx)
 	defer stopHashing()
 
-	before, cpuErr := cpu(o.PIDs)
+	before, cpuErr := process.CPU(o.PIDs)
 	if cpuErr != nil {
 		return nil, cpuErr
 	}
-	own, cpuErr := ownCPU()
+	own, cpuErr := process.OwnCPU()
 	if cpuErr != nil {
 		return nil, cpuErr
 	}
 	began := time.Now()
 	s.run(ctx)
 	elapsed := time.Since(began)
-	after, cpuErr := cpu(o.PIDs)
+	after, cpuErr := process.CPU(o.PIDs)
 	if cpuErr != nil {
 		return nil, cpuErr
 	}
-	ownAfter, cpuErr := ownCPU()
+	ownAfter, cpuErr := process.OwnCPU()
 	if cpuErr != nil {
 		return nil, cpuErr
 	}

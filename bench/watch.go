@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/tipt/tipt-go/bench/internal/process"
 )
 
 // A watch measures what memory a node takes, and gives back.
@@ -45,17 +47,17 @@ func (w *watch) measure(ctx context.Context, when string) (asIs, collected int64
 	if len(w.o.PIDs) == 0 {
 		return 0, 0, nil
 	}
-	if asIs, err = resident(w.o.PIDs); err != nil {
+	if asIs, err = process.Resident(w.o.PIDs); err != nil {
 		return 0, 0, err
 	}
 	w.figures.add("node_mib_"+when, mebibytes(asIs))
 	if w.o.Collect == "" {
 		return asIs, 0, nil
 	}
-	if err := w.o.collect(ctx); err != nil {
+	if err := process.Collect(ctx, w.o.Collect); err != nil {
 		return 0, 0, err
 	}
-	if collected, err = resident(w.o.PIDs); err != nil {
+	if collected, err = process.Resident(w.o.PIDs); err != nil {
 		return 0, 0, err
 	}
 	w.figures.add("node_mib_"+when+"_collected", mebibytes(collected))
@@ -70,7 +72,7 @@ func (w *watch) start() {
 		tick := time.NewTicker(sampling)
 		defer tick.Stop()
 		for {
-			now, err := resident(w.o.PIDs)
+			now, err := process.Resident(w.o.PIDs)
 			if err != nil {
 				w.err = err
 				return

@@ -3,6 +3,8 @@ package bench
 import (
 	"sync"
 	"time"
+
+	"github.com/tipt/tipt-go/bench/internal/process"
 )
 
 // A window is the time in which a flow is measured: from when a tenth of its messages are done,
@@ -52,10 +54,10 @@ func (f *flow) shut(settled int64) {
 func (f *flow) snapshotLocked(settled int64) snapshot {
 	s := snapshot{at: time.Since(f.began), settled: settled}
 	var err error
-	if s.cpu, err = cpu(f.pids); err != nil && f.window.err == nil {
+	if s.cpu, err = process.CPU(f.pids); err != nil && f.window.err == nil {
 		f.window.err = err
 	}
-	if s.own, err = ownCPU(); err != nil && f.window.err == nil {
+	if s.own, err = process.OwnCPU(); err != nil && f.window.err == nil {
 		f.window.err = err
 	}
 	return s

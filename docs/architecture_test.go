@@ -42,12 +42,13 @@ var mayImport = map[string][]string{
 	"cmd/tiptd":                  {".", "internal/fault", "seal", "store", "store/sqlite", "peer", "mailbox", "node", "client", "internal/limit", "internal/tap", "internal/devca", "account", "cmd/tiptd/internal/hashing"},
 	"cmd/tiptd/internal/hashing": {".", "account"},
 	"cmd/tipt":                   {".", "client", "conform", "bench", "internal/tap", "internal/devca", "internal/ws", "link", "seal"}, // the last three for doctor, which walks the way itself
-	"bench":                      {".", "seal", "bench/internal/bare"},
+	"bench":                      {".", "seal", "bench/internal/bare", "bench/internal/process"},
 	"bench/floor":                {".", "seal", "bench/internal/bare", "internal/sqlite3"},
 	"bench/fill":                 {".", "bench", "store", "store/sqlite", "account"},
 	"bench/run":                  {"bench", "internal/devca"},
 	"bench/allocs":               {"bench", "internal/devca", "account", "node", "seal", "store/sqlite"},
 	"bench/internal/bare":        {"."},
+	"bench/internal/process":     {},
 }
 
 // imports returns, for each package of the module, what it imports of the module

@@ -1,9 +1,11 @@
-package bench
+package process
 
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -29,9 +31,9 @@ func TestTotal(t *testing.T) {
 		t.Errorf("%d, %v, want %d and %d", sum, err, own, cat.Process.Pid)
 	}
 	for what, figure := range map[string]func([]int) (int64, error){
-		"memory": resident,
+		"memory": Resident,
 		"time": func(pids []int) (int64, error) {
-			n, err := cpu(pids)
+			n, err := CPU(pids)
 			return int64(n), err
 		},
 	} {
@@ -47,5 +49,21 @@ func TestTotal(t *testing.T) {
 	}
 	if sum, err := total([]int{os.Getpid()}, number); err != nil || sum != own {
 		t.Errorf("afterwards %d, %v, want %d", sum, err, own)
+	}
+}
+
+func TestCollect(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "collected")
+	if err := Collect(t.Context(), ": >'"+file+"'"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+	if err := Collect(t.Context(), ""); err != nil {
+		t.Errorf("no command: %v", err)
+	}
+	if err := Collect(t.Context(), "echo no such node; exit 3"); err == nil || !strings.Contains(err.Error(), "no such node") {
+		t.Errorf("a command that fails: %v", err)
 	}
 }

@@ -1,4 +1,5 @@
-package bench
+// Package process measures processes of this machine: their time and their memory.
+package process
 
 import (
 	"context"
@@ -15,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpu returns the processor time that processes have used, and those that they have started.
-func cpu(pids []int) (time.Duration, error) {
+// CPU returns the processor time that processes have used, and those that they have started.
+func CPU(pids []int) (time.Duration, error) {
 	n, err := total(pids, cpuOf)
 	return time.Duration(n), err
 }
@@ -31,8 +32,8 @@ func cpuOf(pid int) (nanoseconds int64, err error) {
 	return t.Nano(), nil
 }
 
-// ownCPU returns the processor time that this process has used.
-func ownCPU() (time.Duration, error) {
+// OwnCPU returns the processor time that this process has used.
+func OwnCPU() (time.Duration, error) {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		return 0, fmt.Errorf("read the time of this process: %w", err)
@@ -40,9 +41,9 @@ func ownCPU() (time.Duration, error) {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }
 
-// resident returns the bytes of memory that processes have, and those that they have started. What
+// Resident returns the bytes of memory that processes have, and those that they have started. What
 // they share, such as the program itself, counts for each.
-func resident(pids []int) (int64, error) {
+func Resident(pids []int) (int64, error) {
 	return total(pids, residentOf)
 }
 
@@ -107,13 +108,13 @@ func children(pid int) (pids []int, err error) {
 	return pids, nil
 }
 
-// collect has the node give back what it does not use, where there is a command that does so.
-func (o *Options) collect(ctx context.Context) error {
-	if o.Collect == "" {
+// Collect runs a shell command by which processes give back what they do not use. Where there is none, "", it does nothing.
+func Collect(ctx context.Context, command string) error {
+	if command == "" {
 		return nil
 	}
-	if out, err := exec.CommandContext(ctx, "sh", "-c", o.Collect).CombinedOutput(); err != nil {
-		return fmt.Errorf("have the node collect its garbage: %w\n%s", err, out)
+	if out, err := exec.CommandContext(ctx, "sh", "-c", command).CombinedOutput(); err != nil {
+		return fmt.Errorf("have the garbage collected: %w\n%s", err, out)
 	}
 	return nil
 }
