@@ -3,9 +3,12 @@ package conform
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
 
 func sealScenarios() []scenario {
@@ -32,20 +35,38 @@ func checkPublicKey(t *T) {
 
 // checkCertificate holds the node's certificate against section 5.1.
 func (t *T) checkCertificate(k *nodeKey) {
+	form, features := certificateFaults(k.entity, t.s.node)
 	t.on("T-5.3")
-	e, now := k.entity, time.Now()
-	t.check(nil, e.PrimaryKey.Version == 4, "a version 4 key", fmt.Sprint(e.PrimaryKey.Version))
-	t.check(nil, e.PrimaryKey.PubKeyAlgo == algorithmEdDSA, "an EdDSA primary key", fmt.Sprint(e.PrimaryKey.PubKeyAlgo))
-	var names []string
-	for name := range e.Identities {
-		names = append(names, name)
+	for _, f := range form {
+		t.wrong(nil, f.want, f.got)
 	}
-	t.check(nil, slices.Equal(names, []string{t.s.node}), "one user id, "+t.s.node, fmt.Sprintf("%q", names))
+	t.on("T-5.4")
+	for _, f := range features {
+		t.wrong(nil, f.want, f.got)
+	}
+}
+
+// A departure is what differs from what was wanted.
+type departure struct{ want, got string }
+
+// certificateFaults returns where a certificate departs from the form of section 5.1, with that one user id, and
+// from the preferences and features there.
+func certificateFaults(e *openpgp.Entity, id string) (form, features []departure) {
+	now := time.Now()
+	want := func(holds bool, want, got string) {
+		if !holds {
+			form = append(form, departure{want, got})
+		}
+	}
+	want(e.PrimaryKey.Version == 4, "a version 4 key", fmt.Sprint(e.PrimaryKey.Version))
+	want(e.PrimaryKey.PubKeyAlgo == algorithmEdDSA, "an EdDSA primary key", fmt.Sprint(e.PrimaryKey.PubKeyAlgo))
+	names := slices.Collect(maps.Keys(e.Identities))
+	want(slices.Equal(names, []string{id}), "one user id, "+id, fmt.Sprintf("%q", names))
 	self, err := e.PrimarySelfSignature(now, nil)
 	if err != nil {
-		t.fatal(nil, "a valid self-signature", err.Error())
+		return append(form, departure{"a valid self-signature", err.Error()}), nil
 	}
-	t.check(nil, self.FlagsValid && self.FlagCertify && !self.FlagSign && !self.FlagEncryptCommunications && !self.FlagEncryptStorage,
+	want(self.FlagsValid && self.FlagCertify && !self.FlagSign && !self.FlagEncryptCommunications && !self.FlagEncryptStorage,
 		"a primary key that certifies and does nothing else", "other flags")
 	signs, encrypts := 0, 0
 	for i := range e.Subkeys {
@@ -62,11 +83,15 @@ func (t *T) checkCertificate(k *nodeKey) {
 			encrypts++
 		}
 	}
-	t.check(nil, signs > 0, "an EdDSA subkey that signs", "none")
-	t.check(nil, encrypts > 0, "an ECDH subkey that encrypts", "none")
-	t.on("T-5.4")
-	t.check(nil, !slices.ContainsFunc(self.PreferredCompression, func(c uint8) bool { return c != 0 }), "no compression but Uncompressed", fmt.Sprint(self.PreferredCompression))
-	t.check(nil, self.SEIPDv1 && self.SEIPDv2, "features SEIPD 1 and 2", fmt.Sprintf("%t and %t", self.SEIPDv1, self.SEIPDv2))
+	want(signs > 0, "an EdDSA subkey that signs", "none")
+	want(encrypts > 0, "an ECDH subkey that encrypts", "none")
+	if slices.ContainsFunc(self.PreferredCompression, func(c uint8) bool { return c != 0 }) {
+		features = append(features, departure{"no compression but Uncompressed", fmt.Sprint(self.PreferredCompression)})
+	}
+	if !self.SEIPDv1 || !self.SEIPDv2 {
+		features = append(features, departure{"features SEIPD 1 and 2", fmt.Sprintf("%t and %t", self.SEIPDv1, self.SEIPDv2)})
+	}
+	return form, features
 }
 
 // sealed is a MESSAGE to the member itself, sealed by a recipe.

@@ -260,8 +260,10 @@ type exhibition struct {
 }
 
 // exhibition starts the client, whose user has a key.
-func (st *stage) exhibition() *exhibition {
-	me := st.endow()
+func (st *stage) exhibition() *exhibition { return st.exhibitionFor(st.endow()) }
+
+// exhibitionFor is exhibition with a key that the user was given.
+func (st *stage) exhibitionFor(me *correspondent) *exhibition {
 	st.befriend(st.to + "@" + otherNode)
 	g := st.connected()
 	st.line("hello")
@@ -287,11 +289,16 @@ func (e *exhibition) shown(what string, from *correspondent, signatures ...signa
 }
 
 func (e *exhibition) shownSealed(what string, from *correspondent, text string, plain []byte, signatures ...signature) (lines string, opened bool) {
-	fence := fmt.Sprintf("fence %s-%d.", e.s.run, e.s.names.Add(1))
 	msg, err := sealedFor(e.to, plain, signatures...)
 	if err != nil {
 		e.fatal(nil, "a message sealed to the client's certificate", err.Error())
 	}
+	return e.shownAs(what, from, text, msg)
+}
+
+// shownAs is shown with a `msg` that was made.
+func (e *exhibition) shownAs(what string, from *correspondent, text string, msg bin) (lines string, opened bool) {
+	fence := fmt.Sprintf("fence %s-%d.", e.s.run, e.s.names.Add(1))
 	e.mu.Lock()
 	before := e.program.out.count()
 	e.mu.Unlock()

@@ -30,6 +30,7 @@ const letterClient = "letters"
 
 var letterClients = []clientDefect{
 	writes(letterClient, "", "good", func(*penman) {}),
+	makesKey(letterClient, "makes a key", goodKey),
 	writes(letterClient, "", "short minutes", func(p *penman) { p.minute = time.Second }),
 	writes(letterClient, "", "takes each new key", func(p *penman) {
 		p.minute, p.takes = time.Second, func(_, _ *openpgp.Entity) bool { return true }
@@ -77,7 +78,7 @@ func TestClientThatSealsByItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := RunClient(t.Context(), ClientOptions{Command: cmd, Only: "client-(seals|key-unsealed|key-and-more|key-not-opened|key-seen|signed|sender-silent|unsealable)"})
+	report, err := RunClient(t.Context(), ClientOptions{Command: cmd, Only: "client-(seals|key-unsealed|key-and-more|key-not-opened|key-seen|signed|sender-silent|unsealable|sealed-.*)"})
 	if err != nil {
 		t.Fatal(err)
 	}

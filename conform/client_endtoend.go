@@ -143,11 +143,23 @@ func sealedFor(to *openpgp.Entity, plain []byte, signatures ...signature) (bin, 
 
 // sealedAs is sealedFor by a recipe, whose function is called with the signed packets.
 func sealedAs(r recipe, to *openpgp.Entity, plain []byte, signatures ...signature) (bin, error) {
+	msg, err := endToEndMessage(r, to, plain, signatures...)
+	if err != nil {
+		return nil, err
+	}
+	return asSealed(msg), nil
+}
+
+// asSealed is a SEALED with an OpenPGP message.
+func asSealed(msg []byte) bin { return bin(fields{"type", contentSealed, "body", bin(msg)}.pack()) }
+
+// endToEndMessage is the OpenPGP message of a SEALED.
+func endToEndMessage(r recipe, to *openpgp.Entity, plain []byte, signatures ...signature) ([]byte, error) {
 	key, can := to.EncryptionKey(time.Now(), nil)
 	if !can {
 		return nil, errors.New("the certificate has no valid subkey that encrypts")
 	}
-	r.aead = to.PrimaryKey.Version == 6
+	r.aead = r.aead || to.PrimaryKey.Version == 6
 	within := r.inside
 	r.inside = func(literal []byte) []byte {
 		for i, s := range slices.Backward(signatures) { // the innermost is next to the literal
@@ -159,11 +171,7 @@ func sealedAs(r recipe, to *openpgp.Entity, plain []byte, signatures ...signatur
 		}
 		return literal
 	}
-	msg, err := r.seal(plain, key.PublicKey)
-	if err != nil {
-		return nil, err
-	}
-	return bin(fields{"type", contentSealed, "body", bin(msg)}.pack()), nil
+	return r.seal(plain, key.PublicKey)
 }
 
 // An endToEnd is a SEALED that was opened.

@@ -120,8 +120,12 @@ func (st *stage) lure(address string) *correspondent {
 }
 
 // endow gives the client's user a key, before the client starts.
-func (st *stage) endow() *correspondent {
+func (st *stage) endow() *correspondent { return st.endowWith(func(*correspondent) {}) }
+
+// endowWith is endow with a key that is changed before.
+func (st *stage) endowWith(change func(*correspondent)) *correspondent {
 	me := st.befriend(st.user + "@" + playedNode)
+	change(me)
 	secret, err := me.secret()
 	if err == nil {
 		st.secret = filepath.Join(filepath.Dir(st.run.roots), st.user+".asc")

@@ -26,23 +26,24 @@ import (
 // A penman seals from end to end in place of the library, so that a defect can have it done wrong. The zero
 // one does it well.
 type penman struct {
-	plain   bool                                             // sends a TEXT whatever there is
-	yields  bool                                             // sends a TEXT where it could not learn whether there is a certificate
-	meek    bool                                             // does not ask again after CANNOT_OPEN
-	seal    func(attempt int) bin                            // of a GET_USER_KEY; nil: a new one
-	believe func(seal, answer []byte) (*value, error)        // in place of openAnswer; or nil
-	sign    func(s *signature) bool                          // changes how a message is signed; false: it is not
-	form    recipe                                           // how the message of a SEALED is made
-	holds   func(m *endToEnd, from, to *openpgp.Entity) bool // in place of signedBy; or nil
-	ageless bool                                             // does not mind how old a signature is
-	unnamed bool                                             // does not mind whose a certificate is
-	opens   bool                                             // a SEALED in a SEALED, too
-	patient bool                                             // waits for a sender's certificate
-	curious bool                                             // asks each time for one that it lacks
-	clings  bool                                             // seals to the certificate that it had first
-	quiet   bool                                             // does not say what it could not send
-	minute  time.Duration                                    // between two times that it asks for a sender's certificate; 0 is one
-	takes   func(was, is *openpgp.Entity) bool               // whether a certificate is taken for the one before; nil where that has certified it
+	plain   bool                                                   // sends a TEXT whatever there is
+	yields  bool                                                   // sends a TEXT where it could not learn whether there is a certificate
+	meek    bool                                                   // does not ask again after CANNOT_OPEN
+	seal    func(attempt int) bin                                  // of a GET_USER_KEY; nil: a new one
+	believe func(seal, answer []byte) (*value, error)              // in place of openAnswer; or nil
+	sign    func(s *signature) bool                                // changes how a message is signed; false: it is not
+	form    recipe                                                 // how the message of a SEALED is made
+	holds   func(m *endToEnd, from, to *openpgp.Entity) bool       // in place of signedBy; or nil
+	ageless bool                                                   // does not mind how old a signature is
+	unnamed bool                                                   // does not mind whose a certificate is
+	opens   bool                                                   // a SEALED in a SEALED, too
+	patient bool                                                   // waits for a sender's certificate
+	curious bool                                                   // asks each time for one that it lacks
+	clings  bool                                                   // seals to the certificate that it had first
+	open    func(me *correspondent, msg []byte) (*endToEnd, error) // in place of openStrictly; or nil
+	quiet   bool                                                   // does not say what it could not send
+	minute  time.Duration                                          // between two times that it asks for a sender's certificate; 0 is one
+	takes   func(was, is *openpgp.Entity) bool                     // whether a certificate is taken for the one before; nil where that has certified it
 
 	mu           sync.Mutex                 // guards the following fields
 	certificates map[string]*openpgp.Entity // by address
@@ -170,7 +171,11 @@ func (p *penman) read(ctx context.Context, c *client.Client, m client.Message) [
 	if err != nil || failure != nil || me == nil || content.get("type").num() != contentSealed {
 		return nil
 	}
-	opened, err := me.openEndToEnd(content.get("body").bytes())
+	open := openStrictly
+	if p.open != nil {
+		open = p.open
+	}
+	opened, err := open(me, content.get("body").bytes())
 	if err != nil {
 		return nil
 	}

@@ -86,7 +86,7 @@ func clientScenarios() []clientScenario {
 	return slices.Concat(
 		clientSlowScenarios(), clientConnectingScenarios(), // which take long, and so come first
 		clientTransportScenarios(), clientPacketScenarios(), clientExchangeScenarios(), clientMessageScenarios(), clientKeyScenarios(),
-		clientEndToEndScenarios(), clientBrowserScenarios(),
+		clientEndToEndScenarios(), clientSealedScenarios(), clientBrowserScenarios(),
 	)
 }
 

@@ -72,6 +72,7 @@ type recipe struct {
 	keys     int    // session key packets; 0 for 1
 	password bool   // a session key packet by a password besides
 	inside   func(literal []byte) []byte
+	data     func(sealed []byte) []byte // changes the body of the encrypted packet; nil for that as it is
 	before   []byte
 	behind   []byte
 	session  *session // nil: one of its own; an empty one is filled
@@ -162,7 +163,10 @@ func (r recipe) seal(plain []byte, node *pgp.PublicKey) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.Write(pgpPacket(18, body))
+	if r.data != nil {
+		body = r.data(body)
+	}
+	b.Write(pgpPacket(tagSealed, body))
 	b.Write(r.behind)
 	return b.Bytes(), nil
 }

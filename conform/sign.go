@@ -27,7 +27,7 @@ type signer struct {
 // newSigner makes a key as section 5.1 has it.
 func newSigner(name string) (*signer, error) {
 	born := time.Now().Add(-time.Hour)
-	config := &pgp.Config{Algorithm: pgp.PubKeyAlgoEdDSA, Time: func() time.Time { return born }}
+	config := &pgp.Config{Algorithm: pgp.PubKeyAlgoEdDSA, AEADConfig: new(pgp.AEADConfig), Time: func() time.Time { return born }}
 	e, err := openpgp.NewEntity(name, "", "", config)
 	if err != nil {
 		return nil, fmt.Errorf("make an OpenPGP key: %w", err)
