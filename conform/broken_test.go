@@ -42,26 +42,7 @@ func TestBrokenNodes(t *testing.T) {
 		slots <- struct{}{}
 		group.Go(func() {
 			defer func() { <-slots }()
-			n, o := n, options(n)
-			switch {
-			case d.second:
-				n, o = withSecond(t, d)
-				o.PeerRate = peerRate
-			case d.own != nil:
-				n = tipttest.Start(t, d.own)
-				o = options(n)
-				o.operate = operate(t, n, d.own)
-				o.Slow, o.Quota, o.silence = true, quota, time.Second
-				o.Connections, o.unsigned = connections, time.Second
-			}
-			address, stop := proxy(t, n, d)
-			defer stop()
-			o.Connect, o.Patience = address, 5*time.Second
-			o.Only = regexp.QuoteMeta(d.clause)
-			if d.only != "" {
-				o.Only = d.only
-			}
-			report, err := Run(t.Context(), o)
+			report, err := runBroken(t, n, d)
 			if catches(t, d, report, err) {
 				mu.Lock()
 				caught[d.clause] = true
@@ -75,6 +56,31 @@ func TestBrokenNodes(t *testing.T) {
 			t.Errorf("no broken node for %s", c.ID)
 		}
 	}
+}
+
+// runBroken runs the suite against n broken by a defect, or against a node of the defect's own.
+func runBroken(t *testing.T, n *tipttest.Node, d defect) (*Report, error) {
+	t.Helper()
+	o := options(n)
+	switch {
+	case d.second:
+		n, o = withSecond(t, d)
+		o.PeerRate = peerRate
+	case d.own != nil:
+		n = tipttest.Start(t, d.own)
+		o = options(n)
+		o.operate = operate(t, n, d.own)
+		o.Slow, o.Quota, o.silence = true, quota, time.Second
+		o.Connections, o.unsigned = connections, time.Second
+	}
+	address, stop := proxy(t, n, d)
+	defer stop()
+	o.Connect, o.Patience = address, 5*time.Second
+	o.Only = regexp.QuoteMeta(d.clause)
+	if d.only != "" {
+		o.Only = d.only
+	}
+	return Run(t.Context(), o)
 }
 
 // catches says an error unless a report, or why there is none, has the clause of a defect failed.

@@ -10,7 +10,7 @@ import (
 
 func operatorScenarios() []scenario {
 	return []scenario{
-		{name: "maintenance", clauses: []string{"T-1.8", "T-1.14", "T-1.32"}, run: checkMaintenance, admin: true, alone: true},
+		{name: "maintenance", clauses: []string{"T-1.14", "T-1.32", "T-1.140"}, run: checkMaintenance, admin: true, alone: true},
 		{name: "restart", clauses: []string{"T-1.31", "T-3.36", "T-4.98"}, run: checkRestart, admin: true, alone: true},
 		{name: "work-in-flight", clauses: []string{"T-3.35", "T-3.39"}, run: checkWork, admin: true, peer: true, alone: true},
 		{name: "rotated", clauses: []string{"T-5.3", "T-5.4", "T-5.5"}, run: checkRotated, admin: true, alone: true},
@@ -25,7 +25,7 @@ func checkMaintenance(t *T) {
 	defer func() {
 		if on {
 			if err := t.undo("maintenance", "off"); err != nil {
-				t.add(nil, "T-1.8", "the end of maintenance", err.Error())
+				t.add(nil, "T-1.140", "the end of maintenance", err.Error())
 			}
 		}
 	}()
@@ -40,7 +40,7 @@ func checkMaintenance(t *T) {
 	signedIn.wantClose("the start of maintenance", 1012)
 	t.on("T-1.14")
 	t.checkStatus("maintenance")
-	t.on("T-1.8")
+	t.on("T-1.140")
 	response := t.refused()
 	switch {
 	case response == nil:

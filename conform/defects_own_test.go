@@ -234,7 +234,11 @@ func forgetful(clause string, wait byte, body any) defect {
 
 // ownDefects are nodes that are broken in what needs a configuration or an operator, or waits.
 var ownDefects = []defect{
-	{clause: "T-1.8", name: "does not say when to come again", own: asUsual, head: func(h http.Header) { h.Del("Retry-After") }},
+	{clause: "T-1.140", name: "does not say when to come again", own: asUsual, head: func(h http.Header) { h.Del("Retry-After") }},
+	{clause: "T-1.141", name: "does not say when to come again", own: few, head: func(h http.Header) { h.Del("Retry-After") }},
+	pages("T-1.142", "says that all is well", "/api/status", func(p *page) {
+		p.body = bytes.ReplaceAll(p.body, []byte("overload"), []byte("ok"))
+	}).of(few),
 	pages("T-1.14", "is ill in maintenance", "/api/status", func(p *page) {
 		if bytes.Contains(p.body, []byte("maintenance")) {
 			p.status = http.StatusServiceUnavailable
@@ -267,6 +271,20 @@ var ownDefects = []defect{
 		return []frame{f}
 	}},
 	{clause: "T-1.28", name: "waits for ever", own: silent, keep: true},
+	{clause: "T-1.144", name: "wants a PONG", own: silent, down: func(b *bent, f frame) []frame {
+		if f.opcode == opPing {
+			b.note = "pinged"
+		}
+		return []frame{f}
+	}, up: func(b *bent, f frame) []frame {
+		switch {
+		case f.opcode == opPong:
+			b.note = ""
+		case b.note != "":
+			b.shut(1001)
+		}
+		return []frame{f}
+	}},
 	unclosed("T-1.34", "", 1003),
 	editBody("T-4.32", "does what a displaced connection says", reqListDevices, func(f fields) fields {
 		return f.with("devs", []any{})

@@ -158,6 +158,7 @@ func crowded() defect {
 
 var transportDefects = []defect{
 	refuse("T-1.3", "knows one path", func(r *http.Request) bool { return r.URL.Path != "/ws" }),
+	refuse("T-1.8", "minds the Origin", func(r *http.Request) bool { return r.Header.Get("Origin") != "" }).during("upgrade"),
 	refuse("T-1.10", "minds the Origin", func(r *http.Request) bool { return r.Header.Get("Origin") != "" }),
 	{clause: "T-1.6", name: "speaks TLS 1.0", oldest: tls.VersionTLS10},
 	{clause: "T-1.7", name: "speaks TLS 1.2 alone", newest: tls.VersionTLS12},

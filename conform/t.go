@@ -167,7 +167,7 @@ func (t *T) check(c *conn, holds bool, want, got string) {
 func (t *T) dial() *conn { return t.dialWith(dialOptions{}) }
 
 func (t *T) dialWith(o dialOptions) *conn {
-	secure, r, response, err := t.s.upgrade(t.ctx, o)
+	secure, r, response, err := t.upgrade(o)
 	if err != nil {
 		var refused *upgradeError
 		if errors.As(err, &refused) && refused.response.StatusCode == 503 {
@@ -218,11 +218,21 @@ func (t *T) served(when string) {
 
 // upgrades says why the node takes no connection.
 func (t *T) upgrades() error {
-	secure, _, _, err := t.s.upgrade(t.ctx, dialOptions{})
+	secure, _, _, err := t.upgrade(dialOptions{})
 	if err == nil {
 		_ = secure.Close() // not wanted
 	}
 	return err
+}
+
+// upgrade opens a WebSocket, and holds a refusal against what all refusals have to be. Any goroutine may call it.
+func (t *T) upgrade(o dialOptions) (*tls.Conn, *bufio.Reader, *http.Response, error) {
+	secure, r, response, err := t.s.upgrade(t.ctx, o)
+	var refused *upgradeError
+	if errors.As(err, &refused) && refused.response.StatusCode/100 != 5 {
+		t.always(nil, "T-1.8", err.Error())
+	}
+	return secure, r, response, err
 }
 
 // close ends what the scenario left open.
