@@ -15,6 +15,7 @@ type key struct {
 
 // requestKeys are the bodies of requests to the node.
 var requestKeys = map[int][]key{
+	reqHandshake:     {{name: "ver", declared: "str8", optional: true}},
 	reqRegister:      {{name: "user", declared: "str8"}, {name: "pass", declared: "str8"}, {name: "inv", declared: "str8", optional: true}},
 	reqSignIn:        {{name: "user", declared: "str8"}, {name: "dev", declared: "str8", optional: true}, {name: "pass", declared: "str8"}, {name: "recv", declared: "bool", optional: true}},
 	byToken:          {{name: "user", declared: "str8"}, {name: "dev", declared: "str8", optional: true}, {name: "tok", declared: "bin8"}, {name: "recv", declared: "bool", optional: true}},
@@ -26,14 +27,14 @@ var requestKeys = map[int][]key{
 	reqSetKey:        {{name: "key", declared: "bin16"}},
 }
 
-// accepted and wider are, for a type, the markers of its family that a receiver takes, and
-// those that it must not take.
+// accepted and wider are, for a type, the markers of its family with a length or number behind them that a
+// receiver takes, and those that it must not take.
 var accepted = map[string][]byte{
-	"str8": {0xd9}, "str16": {0xd9, 0xda}, "bin8": {0xc4}, "bin16": {0xc5}, "bin32": {0xc4, 0xc5, 0xc6},
+	"str8": {0xd9}, "str16": {0xd9, 0xda}, "bin8": {0xc4}, "bin16": {0xc4, 0xc5}, "bin32": {0xc4, 0xc5, 0xc6}, "uint32": {0xcc, 0xcd, 0xce},
 }
 
 var wider = map[string][]byte{
-	"str8": {0xda, 0xdb}, "str16": {0xdb}, "bin8": {0xc5, 0xc6}, "bin16": {0xc6},
+	"str8": {0xda, 0xdb}, "str16": {0xdb}, "bin8": {0xc5, 0xc6}, "bin16": {0xc6}, "uint32": {0xcf}, "enum": {0xcc, 0xcd, 0xce, 0xcf},
 }
 
 // others are a value of each type, by kind.
@@ -61,14 +62,19 @@ func kindOf(declared string) kind {
 		return kindStr
 	case strings.HasPrefix(declared, "bin"):
 		return kindBin
+	case declared == "bool":
+		return kindBool
+	case declared == "map":
+		return kindMap
 	}
-	return kindBool
+	return kindUint
 }
 
 // A sample is a body that is well-formed, and how it is answered.
 type sample struct {
 	make func() fields
 	want []int
+	once bool // a connection takes one
 }
 
 // byToken is SIGN_IN with a token in the place of the password, beside the requests' codes.
@@ -80,15 +86,15 @@ func keyScenarios() []scenario {
 		if requestKeys[code] == nil {
 			continue
 		}
-		clauses := []string{"T-2.12", "T-2.13", "T-2.14", "T-2.16", "T-2.17", "T-2.19"}
+		clauses := []string{"T-2.12", "T-2.13", "T-2.14", "T-2.17", "T-2.19", "T-2.20"}
 		if code != reqSetKey {
 			clauses = append(clauses, "T-2.11", "T-2.15")
 		}
-		for _, k := range requestKeys[code] {
-			if k.optional {
-				clauses = append(clauses, "T-2.21")
-				break
-			}
+		if slices.ContainsFunc(requestKeys[code], func(k key) bool { return k.optional }) {
+			clauses = append(clauses, "T-2.21")
+		}
+		if slices.ContainsFunc(requestKeys[code], func(k key) bool { return !k.optional }) {
+			clauses = append(clauses, "T-2.16")
 		}
 		all = append(all, scenario{
 			name: "keys-" + strings.ToLower(strings.NewReplacer("_", "-", " ", "-").Replace(requestNames[code])), clauses: clauses,
@@ -102,18 +108,20 @@ func keyScenarios() []scenario {
 // there is a choice, it is one that does nothing.
 func (t *T) sample(code int) (*conn, sample) {
 	switch code {
+	case reqHandshake:
+		return t.dial(), sample{make: func() fields { return fields{"ver", "1.0.0"} }, want: []int{ok}, once: true}
 	case reqRegister:
-		return t.greeted(), sample{func() fields {
+		return t.greeted(), sample{make: func() fields {
 			return fields{"user", "no@name", "pass", "long enough", "inv", "invitation"}
-		}, []int{errNameInvalid, errInviteInvalid, errRegistrationClosed}}
+		}, want: []int{errNameInvalid, errInviteInvalid, errRegistrationClosed}}
 	case reqSignIn:
-		return t.greeted(), sample{func() fields {
+		return t.greeted(), sample{make: func() fields {
 			return fields{"user", t.name(), "dev", "device", "pass", "long enough", "recv", false}
-		}, []int{errCredentials}}
+		}, want: []int{errCredentials}}
 	case byToken:
-		return t.greeted(), sample{func() fields {
+		return t.greeted(), sample{make: func() fields {
 			return fields{"user", t.name(), "dev", "device", "tok", randomBytes(32), "recv", false}
-		}, []int{errCredentials}}
+		}, want: []int{errCredentials}}
 	}
 	c := t.member()
 	body := map[int]fields{
@@ -128,28 +136,31 @@ func (t *T) sample(code int) (*conn, sample) {
 		reqForward: errNodeInvalid, reqGetNodeKey: errNodeInvalid, reqSetPassword: ok, reqRemoveDevice: ok,
 		reqDeleteAccount: errCredentials, reqSetKey: errMalformed,
 	}[code]
-	return c, sample{func() fields { return append(fields(nil), body...) }, []int{want}}
+	return c, sample{make: func() fields { return append(fields(nil), body...) }, want: []int{want}}
 }
 
 func checkKeys(t *T, code int) {
+	if code == reqHandshake && t.s.drafts() {
+		t.skip(seedAlone)
+	}
 	c, s := t.sample(code)
 	name := requestNames[code]
-	try := func(clause, what string, body fields, want ...int) *packet {
+	tryBytes := func(clause, what string, make func(id uint8) raw, want ...int) *packet {
 		t.on(clause)
-		var sent any
-		if body != nil {
-			sent = body
+		if s.once { // and waits no longer than 3 s for it
+			c.hang()
+			c = t.dial()
 		}
-		p := c.exchange(code&0xff, sent)
+		p := c.exchangeBytes(code&0xff, make)
 		c.want(p, name+" with "+what, want...)
 		return p
 	}
-	malformed := func(clause, k, what string, body fields) {
+	try := func(clause, what string, body any, want ...int) *packet {
+		return tryBytes(clause, what, func(id uint8) raw { return c.request(id, code&0xff, body).pack() }, want...)
+	}
+	malformed := func(clause, k, what string, body any) {
 		p := try(clause, what, body, errMalformed)
-		if p.code != errMalformed {
-			return
-		}
-		if !t.inSeed("T-2.14") {
+		if p.code != errMalformed || !t.inSeed("T-2.14") {
 			return
 		}
 		if msg := p.root.get("err").get("msg").str(); k != "" && !strings.Contains(msg, k) {
@@ -176,21 +187,57 @@ func checkKeys(t *T, code int) {
 			}
 		}
 		for _, extension := range extensions {
-			try("T-2.19", fmt.Sprintf("an extension % x for %s", extension[:2], k.name), s.make().with(k.name, extension), errMalformed)
+			malformed("T-2.19", k.name, fmt.Sprintf("an extension % x for %s", extension[:2], k.name), s.make().with(k.name, extension))
 		}
 		if kindOf(k.declared) == kindStr {
-			for _, text := range []string{"\xff", "\xc3", "\xed\xa0\x80", "\xc0\x80", "\xf4\x90\x80\x80"} {
-				try("T-2.15", fmt.Sprintf("%s of bytes % x", k.name, text), s.make().with(k.name, text), errMalformed)
+			for _, text := range noUTF8 {
+				malformed("T-2.15", k.name, fmt.Sprintf("%s of bytes % x", k.name, text), s.make().with(k.name, text))
 			}
 		}
 		if !k.optional {
 			malformed("T-2.16", k.name, "no "+k.name, s.make().without(k.name))
 		}
-		twice := append(s.make(), k.name, good)
-		try("T-2.17", k.name+" twice", twice, errMalformed)
+		malformed("T-2.17", k.name, k.name+" twice", append(s.make(), k.name, good))
+		last := append(s.make().without(k.name), k.name, good)
+		for cut := 1; cut <= len(pack(good)); cut++ {
+			tryBytes("T-2.20", fmt.Sprintf("%s without its last %d bytes", k.name, cut), func(id uint8) raw {
+				b := c.readable(id, code&0xff, last)
+				return b[:len(b)-cut]
+			}, errMalformed)
+		}
+		for _, head := range tooLong(k.declared) {
+			tryBytes("T-2.20", fmt.Sprintf("%s of the bytes % x alone", k.name, []byte(head)), func(id uint8) raw {
+				return c.readable(id, code&0xff, last.with(k.name, head))
+			}, errMalformed)
+		}
 	}
-	malformed("T-2.16", "", "an empty body", fields{})
-	malformed("T-2.16", "", "no body", nil)
+	if slices.ContainsFunc(requestKeys[code], func(k key) bool { return !k.optional }) {
+		malformed("T-2.16", "", "an empty body", fields{})
+		malformed("T-2.16", "", "no body", nil)
+	}
+}
+
+// readable is a request whose id and pakt can be read before any cut, and that ends with its body.
+func (c *conn) readable(id uint8, code int, body fields) raw {
+	return c.root(fields{"id", id, "pakt", pktRequest, "ver", c.ver, "reqt", code, "body", body}).pack()
+}
+
+// noUTF8 are bytes that are no UTF-8.
+var noUTF8 = []string{"\xff", "\xc3", "\xed\xa0\x80", "\xc0\x80", "\xf4\x90\x80\x80"}
+
+// tooLong are heads of a type's family, wider ones too, that declare more bytes than follow; of numbers, ones cut off.
+func tooLong(declared string) (heads []raw) {
+	for _, marker := range slices.Concat(accepted[declared], wider[declared]) {
+		h := head(marker, uint64(1)<<(8*widths[marker])-1)
+		if kindOf(declared) == kindUint {
+			h = h[:len(h)-1]
+		}
+		heads = append(heads, h)
+	}
+	if kindOf(declared) == kindStr {
+		heads = append(heads, raw{0xbf}, raw{0xa1})
+	}
+	return heads
 }
 
 var extensions = []raw{

@@ -7,6 +7,8 @@ func orderScenarios() []scenario {
 		{name: "order-before-handshake", clauses: []string{"T-3.24", "T-3.25", "T-3.32"}, run: checkBeforeHandshake},
 		{name: "order-before-sign-in", clauses: []string{"T-3.26", "T-3.27", "T-3.28", "T-3.29", "T-3.31", "T-3.32", "T-3.33"}, run: checkBeforeSignIn},
 		{name: "order-signed-in", clauses: []string{"T-3.26", "T-3.27", "T-3.30", "T-3.34", "T-3.32"}, run: checkSignedIn},
+		{name: "every-request", clauses: []string{"T-2.28", "T-3.25", "T-3.26", "T-3.28", "T-3.29", "T-3.30", "T-3.32", "T-3.143"}, run: checkStates},
+		{name: "form-first", clauses: []string{"T-3.142"}, run: checkForm},
 		{name: "handshake", clauses: []string{"T-4.7", "T-4.8", "T-4.9"}, run: checkHandshake},
 		{name: "info", clauses: []string{"T-4.3", "T-4.37"}, run: checkInfo},
 	}

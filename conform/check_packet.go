@@ -9,7 +9,7 @@ import (
 
 func packetScenarios() []scenario {
 	return append(keyScenarios(),
-		scenario{name: "root", clauses: []string{"T-2.3", "T-2.5", "T-2.9", "T-2.11", "T-2.12", "T-2.13", "T-2.17", "T-2.18", "T-2.23"}, run: checkRoot},
+		scenario{name: "root", clauses: []string{"T-2.3", "T-2.5", "T-2.9", "T-2.11", "T-2.12", "T-2.13", "T-2.15", "T-2.17", "T-2.18", "T-2.19", "T-2.23"}, run: checkRoot},
 		scenario{name: "truncated", clauses: []string{"T-2.20"}, run: checkTruncated},
 		scenario{name: "nil-bodies", clauses: []string{"T-2.7"}, run: checkNilBodies},
 		scenario{name: "depth", clauses: []string{"T-2.22"}, run: checkDepth},
@@ -75,6 +75,19 @@ func checkRoot(t *T) {
 		if other.kind != kindNil && other.kind != kindMap {
 			c.tryRoot(other.name+" for body", with("body", other.value), errMalformed)
 		}
+		if other.kind != kindUint {
+			c.tryRoot(other.name+" for reqt", with("reqt", other.value), errMalformed)
+		}
+	}
+	t.on("T-2.19")
+	for _, extension := range extensions {
+		for _, key := range []string{"ver", "reqt", "body"} {
+			c.tryRoot(fmt.Sprintf("an extension % x for %s", extension[:2], key), with(key, extension), errMalformed)
+		}
+	}
+	t.on("T-2.15")
+	for _, text := range noUTF8 {
+		c.tryRoot(fmt.Sprintf("ver of bytes % x", text), with("ver", text), errMalformed)
 	}
 	t.on("T-2.17")
 	c.tryRoot("ver twice", func(f fields) raw { return append(f, "ver", c.ver).pack() }, errMalformed)

@@ -143,6 +143,19 @@ var exchangeDefects = []defect{
 		return nil
 	}},
 	swap("T-3.34", reqSignIn, errSignedIn, ok),
+	{clause: "T-3.141", name: "compares the ver of a RESPONSE", ask: func(b *bent, f fields) []raw {
+		if number(f, "pakt") == pktResponse && words(f, "ver") != "1.0.0" {
+			return b.shut(1002)
+		}
+		return nil
+	}},
+	{clause: "T-3.142", name: "looks at the password first", ask: func(b *bent, f fields) []raw {
+		if number(f, "reqt") == reqSetPassword && words(f.part("body"), "old") == "a wrong one" {
+			return b.fail(f, errCredentials)
+		}
+		return nil
+	}},
+	swap("T-3.143", reqListDevices, errMalformed, errSignInRequired),
 }
 
 func (d defect) during(scenario string) defect {
