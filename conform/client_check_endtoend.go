@@ -28,7 +28,8 @@ func clientEndToEndScenarios() []clientScenario {
 		{name: "client-key-unsealed", run: clientKeyUnsealed, clauses: []string{"T-5.33", "T-5.72", "T-8.5", "T-8.19"}},
 		{name: "client-key-and-more", run: clientKeyAndMore, clauses: []string{"T-5.75", "T-8.5", "T-8.19"}},
 		{name: "client-key-not-opened", run: clientKeyNotOpened, clauses: []string{"T-5.72", "T-5.73", "T-5.75"}},
-		{name: "client-key-seen", run: clientKeySeen, clauses: []string{"T-8.20"}},
+		{name: "client-key-seen", run: clientKeySeen, clauses: []string{"T-8.20", "T-8.126"}},
+		{name: "client-user-key-withdrawn", run: clientUserKeyWithdrawn, clauses: []string{"T-8.125"}},
 		{name: "client-signed", run: clientSigned, clauses: []string{"T-8.3", "T-8.7", "T-8.10", "T-8.14", "T-8.15", "T-8.16", "T-8.17"}},
 	}
 }
@@ -395,41 +396,6 @@ func clientSigned(st *stage) {
 			st.wrong(e.g.conn, "a sender's certificate asked for once a minute at most", fmt.Sprintf("again after %v", l.at.Sub(asked[i-1].at).Round(time.Millisecond)))
 			break
 		}
-	}
-}
-
-// clientKeySeen has the client find out by a signature that the recipient of its lines has another key now.
-func clientKeySeen(st *stage) {
-	e := st.exhibition()
-	to := st.to + "@" + otherNode
-	var before *correspondent
-	st.note(func() {
-		before = st.friends[to]
-		st.lures = append(st.lures, before) // so that what is sealed to it is read
-	})
-	after := st.befriend(to)
-	asked := len(st.asked(to))
-	if asked == 0 {
-		st.skip(keyless)
-	}
-	if _, opened := e.shown("signed by the sender's new key", after, e.signed(after)); !opened {
-		st.skip(unopened)
-	}
-	if len(st.asked(to)) == asked {
-		st.skip("needs a client that asks for the certificate by which a message is signed")
-	}
-	st.on("T-8.20")
-	const text = "after the change"
-	st.mu.Lock()
-	errs := st.program.errs.count()
-	st.mu.Unlock()
-	st.line(text)
-	st.within(st.s.patience, func() bool { // unless it says that it does not send it
-		return st.program.errs.count() > errs || st.program.hasEnded() != "" ||
-			slices.ContainsFunc(st.letters, func(l *letter) bool { return l.text == text })
-	})
-	if l := st.letterWithin(text, time.Second); l != nil && l.ended != nil {
-		st.check(l.g.conn, l.ended.to != before, "nothing sealed to the certificate of before, once another was seen", "a SEALED")
 	}
 }
 

@@ -44,7 +44,7 @@ var clientClauses = []Clause{
 	{"T-8.6", Must, ClientSide, Ours, "A client skips unknown keys in what it finds in `msg`.", ""},
 	{"T-8.5", Must, ClientSide, Ours, "Clients send a SEALED whenever the recipient has a certificate.", ""},
 	{"T-8.7", Must, ClientSide, Ours, "Who has a certificate signs a SEALED by it, and names the recipient's certificate as intended recipient.", ""},
-	{"T-8.8", Must, ClientSide, Ours, "A client keeps a user's certificate as it keeps a node's: it warns when the primary key changes, unless the old one certified the new, and when there is no certificate any longer.", ""},
+	{"T-8.8", Must, ClientSide, Ours, "A client keeps a user's certificate as it keeps a node's: it warns when the primary key changes, unless the old one certified the new.", ""},
 	{"T-8.9", Must, ClientSide, Ours, "The message in a SEALED is one of section 5.2, in which the literal packet stands alone or between a one-pass signature packet and a signature of type 0x00; each has a session key of its own.", ""},
 	{"T-8.10", Must, ClientSide, Ours, "A SEALED in a SEALED is not opened.", ""},
 	{"T-8.11", Must, ClientSide, Ours, "A certificate that a client makes has the form of a node's, and the user's address as user id.", ""},
@@ -62,6 +62,8 @@ var clientClauses = []Clause{
 	{"T-8.121", Must, ClientSide, Ours, "A client opens no SEALED that section 5.2 refuses: with another pair of versions, a session key by a password or more than 8, chunks over 256 KiB, compressed data, a second literal packet, or anything behind the end.", ""},
 	{"T-8.122", Must, ClientSide, Ours, "A client opens a SEALED by SEIPD version 1 and 2, signed or not, with up to 8 session keys and chunks of 256 KiB, and skips padding and marker packets.", ""},
 	{"T-8.123", Should, ClientSide, Ours, "A client takes in a SEALED a compressed packet by ZIP of stored blocks alone for what it holds.", ""},
+	{"T-8.125", Must, ClientSide, Ours, "Once it is told that a user has no certificate any longer a client warns, and sends a TEXT only then and a SEALED no more.", ""},
+	{"T-8.126", Must, ClientSide, Ours, "A client that has kept the certificate of before, and sent nothing, seals to that once it has been given again.", ""},
 	{"T-8.124", Must, ClientSide, Ours, "A device keeps a whole key that another has taken the place of, and opens with it what was sealed to it.", "a key is carried from device to device, and not by a node"},
 	{"T-9.7", Must, ClientSide, Draft, "In the drafts' form a client's packets have no `ver` but that in HANDSHAKE's body, and GET_NODE_KEY is 0x20, FORWARD 0x21, and `err` the bare code.", ""},
 }

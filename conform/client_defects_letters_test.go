@@ -15,7 +15,10 @@ import (
 
 // writes is a client that seals from end to end by itself.
 func writes(clause, only, name string, change func(p *penman)) clientDefect {
-	p := &penman{certificates: make(map[string]*openpgp.Entity), asked: make(map[string]time.Time)}
+	p := &penman{
+		certificates: make(map[string]*openpgp.Entity), asked: make(map[string]time.Time),
+		before: make(map[string]*openpgp.Entity), doubted: make(map[string]bool),
+	}
 	change(p)
 	return clientDefect{defect: defect{clause: clause, only: only, name: name}, penman: p}
 }
@@ -31,6 +34,7 @@ const letterClient = "letters"
 var letterClients = []clientDefect{
 	writes(letterClient, "", "good", func(*penman) {}),
 	makesKey(letterClient, "makes a key", goodKey),
+	writes(letterClient, "", "waits for the key of before", func(p *penman) { p.waits = true }),
 	writes(letterClient, "", "short minutes", func(p *penman) { p.minute = time.Second }),
 	writes(letterClient, "", "takes each new key", func(p *penman) {
 		p.minute, p.takes = time.Second, func(_, _ *openpgp.Entity) bool { return true }
@@ -74,15 +78,23 @@ func TestClientsThatSeeANewKey(t *testing.T) {
 
 // Whoever seals from end to end, and reads what is sealed, as the suite itself does, passes.
 func TestClientThatSealsByItself(t *testing.T) {
-	cmd, err := command(letterClient, "good")
-	if err != nil {
-		t.Fatal(err)
+	for name, only := range map[string]string{
+		"good":                        "client-(seals|key-unsealed|key-and-more|key-not-opened|user-key-withdrawn|signed|sender-silent|unsealable|sealed-.*)",
+		"waits for the key of before": "client-key-seen",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd, err := command(letterClient, name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			report, err := RunClient(t.Context(), ClientOptions{Command: cmd, Only: only})
+			if err != nil {
+				t.Fatal(err)
+			}
+			clean(t, report, clientDraftAlone)
+		})
 	}
-	report, err := RunClient(t.Context(), ClientOptions{Command: cmd, Only: "client-(seals|key-unsealed|key-and-more|key-not-opened|key-seen|signed|sender-silent|unsealable|sealed-.*)"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	clean(t, report, clientDraftAlone)
 }
 
 var clientLetterDefects = []clientDefect{
@@ -165,6 +177,9 @@ var clientLetterDefects = []clientDefect{
 	writes("T-8.18", "", "does not say what it has not sent", func(p *penman) { p.quiet = true }),
 	writes("T-8.20", "", "seals to the first certificate for ever", func(p *penman) { p.clings = true }),
 	ringed(),
+	writes("T-8.125", "", "says nothing of a withdrawal", func(p *penman) { p.hushed = true }),
+	writes("T-8.125", "", "seals to what was withdrawn", func(p *penman) { p.keeps = true }),
+	writes("T-8.126", "", "never seals again", func(p *penman) { p.waits, p.sulks = true, true }),
 	writes("T-8.7", "", "does not sign", func(p *penman) { p.sign = func(*signature) bool { return false } }),
 	writes("T-8.7", "", "names no recipient", func(p *penman) { p.sign = func(s *signature) bool { s.intended = nil; return true } }),
 	writes("T-8.7", "", "names itself", func(p *penman) { p.sign = func(s *signature) bool { s.intended = s.by.entity; return true } }),

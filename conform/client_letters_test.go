@@ -39,6 +39,10 @@ type penman struct {
 	opens   bool                                                   // a SEALED in a SEALED, too
 	patient bool                                                   // waits for a sender's certificate
 	curious bool                                                   // asks each time for one that it lacks
+	hushed  bool                                                   // does not say that a certificate was withdrawn
+	keeps   bool                                                   // seals to one that was withdrawn
+	waits   bool                                                   // sends nothing once it has seen another certificate, until the one before is given again …
+	sulks   bool                                                   // … or ever
 	clings  bool                                                   // seals to the certificate that it had first
 	open    func(me *correspondent, msg []byte) (*endToEnd, error) // in place of openStrictly; or nil
 	quiet   bool                                                   // does not say what it could not send
@@ -47,6 +51,8 @@ type penman struct {
 
 	mu           sync.Mutex                 // guards the following fields
 	certificates map[string]*openpgp.Entity // by address
+	before       map[string]*openpgp.Entity // those that were kept first
+	doubted      map[string]bool            // whose certificate has changed
 	asked        map[string]time.Time       // when a sender's certificate was asked for
 }
 
@@ -123,19 +129,48 @@ func (p *penman) certificate(ctx context.Context, c *client.Client, user tipt.Ad
 		}
 		key := answer.get("body").get("key")
 		if key.isNil() {
-			return nil, nil
+			return p.withdrawn(user.String()), nil
 		}
 		e, err := openpgp.ReadEntity(pgp.NewReader(bytes.NewReader(key.bytes())))
 		if err != nil {
 			return nil, err
 		}
-		p.mu.Lock()
-		p.certificates[user.String()] = e
-		p.mu.Unlock()
-		return e, nil
+		return p.keep(user.String(), e)
 	}
 	return nil, errNotLearned
 }
+
+// withdrawn is what serves in place of a certificate that is there no longer.
+func (p *penman) withdrawn(user string) *openpgp.Entity {
+	p.mu.Lock()
+	before := p.before[user]
+	p.mu.Unlock()
+	if before != nil && !p.hushed {
+		fmt.Fprintln(os.Stderr, "the key of", user, "was withdrawn")
+	}
+	if p.keeps {
+		return before
+	}
+	return nil
+}
+
+// keep keeps a certificate that was given, unless it is in doubt.
+func (p *penman) keep(user string, e *openpgp.Entity) (*openpgp.Entity, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.before[user] == nil {
+		p.before[user] = e
+	}
+	same := bytes.Equal(p.before[user].PrimaryKey.Fingerprint, e.PrimaryKey.Fingerprint)
+	if p.waits && !same || p.doubted[user] && p.sulks {
+		p.doubted[user] = true
+		return nil, errInDoubt
+	}
+	p.certificates[user], p.doubted[user] = e, false
+	return e, nil
+}
+
+var errInDoubt = errors.New("another key has taken the place of the one before")
 
 // write makes what goes into `msg`.
 func (p *penman) write(ctx context.Context, c *client.Client, to tipt.Address, text string) (bin, error) {
