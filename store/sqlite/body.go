@@ -26,7 +26,7 @@ const (
 	// callers, and twice as fast at twice the size, five times at 1 MB. What is larger would push all
 	// else out of SQLite's cache, and be in its memory once more while it is written.
 	fileSize = 64 << 10
-	// unlinkLimit bounds the files that are removed after one batch. The next batches go on.
+	// unlinkLimit bounds the files that are removed with one batch. The next batches go on.
 	unlinkLimit = 128
 	// syncLimit is how many files are synced at the same time.
 	syncLimit = 16
@@ -111,12 +111,7 @@ func (b *blobs) committed() error {
 	err := b.close()
 	b.garbage = append(b.garbage, b.dropped...)
 	b.dropped = b.dropped[:0]
-	n := min(unlinkLimit, len(b.garbage))
-	for _, id := range b.garbage[:n] {
-		err = errors.Join(err, os.Remove(blobPath(b.dir, id)))
-	}
-	b.garbage = b.garbage[:copy(b.garbage, b.garbage[n:])]
-	return err
+	return errors.Join(err, b.collect())
 }
 
 // rolledBack follows a batch that was rolled back: files that it made go.
@@ -126,7 +121,18 @@ func (b *blobs) rolledBack() error {
 		errs = append(errs, os.Remove(f.Name()))
 	}
 	b.dropped = b.dropped[:0]
-	return errors.Join(append(errs, b.close())...)
+	return errors.Join(append(errs, b.close(), b.collect())...)
+}
+
+// collect removes a bounded number of the files that batches have dropped.
+func (b *blobs) collect() error {
+	n := min(unlinkLimit, len(b.garbage))
+	var errs []error
+	for _, id := range b.garbage[:n] {
+		errs = append(errs, os.Remove(blobPath(b.dir, id)))
+	}
+	b.garbage = b.garbage[:copy(b.garbage, b.garbage[n:])]
+	return errors.Join(errs...)
 }
 
 func (b *blobs) close() error {

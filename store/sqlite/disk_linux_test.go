@@ -160,6 +160,27 @@ func TestDiskFullOfFiles(t *testing.T) {
 	})
 }
 
+// TestDiskFullOfGarbage: more files were dropped at once than are removed with one batch, and the
+// rest of them is no reason to refuse what comes.
+func TestDiskFullOfGarbage(t *testing.T) {
+	onSmallDisk(t, func(dir string) {
+		ballast, data := filepath.Join(dir, "ballast"), filepath.Join(dir, "data")
+		if err := os.WriteFile(ballast, make([]byte, 1<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, data, sqlite.Options{Reserve: -1})
+		user := newUser(t, s)
+		commit(t, s, message(user, 0, 100))
+		appendUntilFull(t, s, user, 64<<10)
+		if err := errors.Join(s.Close(), os.Remove(ballast)); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, data, sqlite.Options{Reserve: 12 << 20})
+		commit(t, s, &store.Take{User: user, Device: "phone", Seq: 1 << 60})
+		commit(t, s, message(user, 1, 64<<10))
+	})
+}
+
 // TestDiskFullTakes fills a disk to the last page. The log cannot become longer then, and
 // must be used again from its start.
 func TestDiskFullTakes(t *testing.T) {

@@ -168,6 +168,10 @@ func (w *writer) checkRoom(batch []store.Op) error {
 		return nil
 	}
 	free, err := freeSpace(w.s.dir)
+	if err == nil && free < w.s.reserve && len(w.blobs.garbage) > 0 {
+		w.warn("files not removed", w.blobs.collect())
+		free, err = freeSpace(w.s.dir)
+	}
 	if err != nil {
 		return err
 	}
