@@ -138,8 +138,9 @@ func signInByToken(ctx context.Context, c *client.Client, acc *account, sendOnly
 	return err
 }
 
+// warnKeyChanged implements client.Options.KeyChanged. A line being typed stays below what it prints.
 func (i *invocation) warnKeyChanged(node tipt.NodeName, was, is string) error {
-	_, err := fmt.Fprintf(i.err, `tipt: warning: the key of %s has changed
+	_, err := fmt.Fprintf(i.status, `tipt: warning: the key of %s has changed
   it was %s
   it is  %s
 Either the node was set up anew, or somebody on the way reads along. Ask its operator.

@@ -4,7 +4,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,5 +25,24 @@ tipt: connected again
 `
 	if out.String() != want {
 		t.Errorf("printed %q, want %q", out.String(), want)
+	}
+}
+
+// TestWarnKeyChangedWhileTyping: the warning stands above the line that is being typed.
+func TestWarnKeyChangedWhileTyping(t *testing.T) {
+	e, screen := typed("typing", 80)
+	status := &statusHandler{}
+	status.redirect(e)
+	var err strings.Builder // of the process, which a terminal in raw mode would show in steps
+	i := &invocation{streams: streams{err: &err}, status: status}
+	if err := i.warnKeyChanged("node.example", "0123", "4567"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.readLine(); !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	above, row, _ := show(t, screen.String(), 80)
+	if !slices.Contains(above, "  it is  4567") || row != "> typing" || err.Len() > 0 {
+		t.Errorf("shows %q above %q, and beside the editor %q", above, row, err.String())
 	}
 }
