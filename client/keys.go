@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -18,30 +17,13 @@ const (
 )
 
 // Pins keeps the certificate of each node to which something was sealed: trust on
-// first use (section 7). New subkeys under the same primary key are taken without a word. The user's own node hands them out and could lie; see
-// Options.KeyChanged for what happens when another takes the place of the one kept. The
-// methods may be called at the same time.
+// first use (section 7). New subkeys under the same primary key are taken without a word. The user's own
+// node hands them out and could lie; see Options.KeyChanged for what happens when another takes the
+// place of the one kept. The methods may be called at the same time.
 type Pins interface {
 	// Pin returns the certificate that SetPin got last for the node, nil for none.
 	Pin(node tipt.NodeName) ([]byte, error)
 	SetPin(node tipt.NodeName, certificate []byte) error
-}
-
-type memoryPins struct {
-	m sync.Map // tipt.NodeName → []byte
-}
-
-func (p *memoryPins) Pin(node tipt.NodeName) ([]byte, error) {
-	v, ok := p.m.Load(node)
-	if !ok {
-		return nil, nil
-	}
-	return v.([]byte), nil
-}
-
-func (p *memoryPins) SetPin(node tipt.NodeName, certificate []byte) error {
-	p.m.Store(node, bytes.Clone(certificate))
-	return nil
 }
 
 // A nodeKey is the cached key of one node.

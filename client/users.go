@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/tipt/tipt-go"
@@ -15,7 +14,6 @@ import (
 
 const (
 	maxUsers     = 1024             // users whose certificate is kept in memory, besides UserPins
-	maxUserPins  = 4096             // in memory, where there are no UserPins
 	askAgainWait = time.Minute      // after an ask, as nodes wait for each other's keys (section 5.4)
 	senderWait   = 10 * time.Second // that Receive waits for a sender's certificate
 )
@@ -29,33 +27,6 @@ type UserPins interface {
 	UserPin(user tipt.Address) ([]byte, error)
 	// SetUserPin keeps a certificate, or, when that is empty, that the user has none.
 	SetUserPin(user tipt.Address, certificate []byte) error
-}
-
-type memoryUserPins struct {
-	mu   sync.Mutex // guards the following
-	pins map[tipt.Address][]byte
-}
-
-func (p *memoryUserPins) UserPin(user tipt.Address) ([]byte, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.pins[user], nil
-}
-
-func (p *memoryUserPins) SetUserPin(user tipt.Address, certificate []byte) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.pins == nil {
-		p.pins = make(map[tipt.Address][]byte)
-	}
-	if _, known := p.pins[user]; !known && len(p.pins) >= maxUserPins {
-		for other := range p.pins {
-			delete(p.pins, other)
-			break
-		}
-	}
-	p.pins[user] = append([]byte{}, certificate...) // not nil
-	return nil
 }
 
 // A userKey is what is known of one user's certificate.

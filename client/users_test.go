@@ -471,8 +471,8 @@ func TestCertificatesAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.endLife()
-	pins := new(memoryUserPins)
-	for i := range maxUserPins + 10 {
+	pins, nodes := new(memoryUserPins), new(memoryPins)
+	for i := range maxPins + 10 {
 		user := tipt.Address{User: tipt.UserName(fmt.Sprintf("u%d", i)), Node: nodeName}
 		k, err := c.userOf(t.Context(), user)
 		if err != nil {
@@ -485,8 +485,11 @@ func TestCertificatesAreBounded(t *testing.T) {
 		if kept, _ := pins.UserPin(user); kept == nil {
 			t.Fatalf("%v is not kept", user)
 		}
+		if err := nodes.SetPin(tipt.NodeName(fmt.Sprintf("n%d.example", i)), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if len(c.users) > maxUsers || len(pins.pins) > maxUserPins {
-		t.Errorf("%d users and %d pins are kept", len(c.users), len(pins.pins))
+	if len(c.users) > maxUsers || len(pins.pins) > maxPins || len(nodes.pins) > maxPins {
+		t.Errorf("%d users and %d and %d pins are kept", len(c.users), len(pins.pins), len(nodes.pins))
 	}
 }
