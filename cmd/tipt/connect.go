@@ -46,6 +46,16 @@ func (i *invocation) choose() (*account, error) {
 	return acc, i.flags.remember(acc)
 }
 
+// openChosen connects and signs in with that account, to ask something of its node.
+func (i *invocation) openChosen(ctx context.Context) (*client.Client, *account, error) {
+	acc, err := i.choose()
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := i.open(ctx, acc, true)
+	return c, acc, err
+}
+
 // chooseWithKey is choose for commands that write or read messages.
 func (i *invocation) chooseWithKey() (*account, error) {
 	acc, err := i.choose()

@@ -19,11 +19,7 @@ func (infoCmd) Help() string {
 }
 
 func (infoCmd) Run(ctx context.Context, i *invocation) error {
-	acc, err := i.choose()
-	if err != nil {
-		return err
-	}
-	c, err := i.open(ctx, acc, true)
+	c, acc, err := i.openChosen(ctx)
 	if err != nil {
 		return err
 	}
@@ -66,11 +62,7 @@ func (devicesCmd) Help() string {
 type devicesListCmd struct{}
 
 func (devicesListCmd) Run(ctx context.Context, i *invocation) error {
-	acc, err := i.choose()
-	if err != nil {
-		return err
-	}
-	c, err := i.open(ctx, acc, true)
+	c, acc, err := i.openChosen(ctx)
 	if err != nil {
 		return err
 	}
