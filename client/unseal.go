@@ -100,9 +100,21 @@ func (c *Client) judge(ctx context.Context, m *Message, opened *seal.Opened) err
 	}
 	ctx, cancel := context.WithTimeout(ctx, senderWait)
 	defer cancel()
-	k, err := c.userOf(ctx, from)
-	if err != nil {
-		return &UserKeyError{User: from, Err: err}
+	k := c.knownUser(from)
+	select {
+	case k.turn <- struct{}{}:
+	default:
+		// A Send asks for the certificate, for as long as the sender's node likes. The one kept may do.
+		kept, _, err := c.keptUserKey(from)
+		if err != nil {
+			return err
+		}
+		if err := opened.SignedBy(kept, now); !errors.Is(err, seal.ErrNoSigningKey) {
+			return verdict(err, kept, from)
+		}
+		if err := c.awaitTurn(ctx, from, k); err != nil {
+			return err
+		}
 	}
 	defer k.leave()
 	if k.fetched.IsZero() && k.certificate == nil {
@@ -122,25 +134,49 @@ func (c *Client) judge(ctx context.Context, m *Message, opened *seal.Opened) err
 		}
 		err = opened.SignedBy(k.certificate, now)
 	}
+	return verdict(err, k.certificate, from)
+}
+
+// verdict is what SignedBy has said of a message by whoever has the certificate, nil for none, which is kept for from.
+func verdict(err error, certificate *seal.Certificate, from tipt.Address) error {
 	switch {
-	case err != nil && k.certificate == nil:
+	case err != nil && certificate == nil:
 		return fmt.Errorf("%s has no certificate that is known here", from)
-	case err == nil && !k.certificate.IsOf(from):
+	case err == nil && !certificate.IsOf(from):
 		return fmt.Errorf("%s shows the certificate of somebody else", from)
 	}
 	return err
 }
 
-// askSender is fetchUserKey for Receive, which others may make wait: a node whose answers take
-// long is asked less often, and its users' messages are handed over without.
+// awaitTurn is userOf for Receive.
+func (c *Client) awaitTurn(ctx context.Context, user tipt.Address, k *userKey) error {
+	return c.patiently(user, func() error {
+		select {
+		case k.turn <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
+}
+
+// askSender is fetchUserKey for Receive.
 func (c *Client) askSender(ctx context.Context, user tipt.Address, k *userKey) error {
+	return c.patiently(user, func() error {
+		k.judged = time.Now()
+		return c.fetchUserKey(ctx, user, k)
+	})
+}
+
+// patiently does what makes Receive wait for a user's node: one whose answers take long is waited for less
+// often, and its users' messages are handed over without.
+func (c *Client) patiently(user tipt.Address, wait func() error) error {
 	patience := &c.keyOf(user.Node).patience
-	if patience.over(time.Now()) {
+	start := time.Now()
+	if patience.over(start) {
 		return &UserKeyError{User: user, Err: errors.New("not asked for, as the node takes long to answer")}
 	}
-	start := time.Now()
-	k.judged = start
-	err := c.fetchUserKey(ctx, user, k)
+	err := wait()
 	patience.spend(time.Since(start), time.Now())
 	if errors.Is(err, context.DeadlineExceeded) {
 		return &UserKeyError{User: user, Err: fmt.Errorf("no answer within %v", senderWait)}

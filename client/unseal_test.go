@@ -354,6 +354,31 @@ func TestSenderDoesNotAnswer(t *testing.T) {
 	})
 }
 
+// While a Send waits for the certificate, Receive does with the one that is kept; where it needs another, it waits no
+// longer than for an answer of its own.
+func TestReceiveWhileSendAsks(t *testing.T) {
+	testInbox(t, func(t *testing.T, i *inboxTest) {
+		i.keep(i.bob)
+		send := sendText(t, i.c, "hello", false)
+		answer, _ := i.n.wantUserKeyAsked()
+		i.deliver(sealedFor(t, 1, i.bob, i.own, "one"))
+		i.want("one", "")
+		other := newUserKey(t, bob)
+		for id := range byte(2) {
+			i.deliver(sealedFor(t, 2+id, other, i.own, "of another key"))
+			time.Sleep(senderWait - time.Second)
+			i.wantNone()
+			time.Sleep(time.Second)
+			i.want("of another key", "no answer within 10s")
+		}
+		i.deliver(sealedFor(t, 4, other, i.own, "at once"))
+		i.want("at once", "takes long")
+		answer(tipt.ForwardAnswer{Body: tipt.UserKeyAnswer{Key: i.bob.Certificate()}.Append(nil)})
+		i.n.wantTextFor(i.bob, "hello")
+		send.want(nil)
+	})
+}
+
 // A message that is being judged when the client, or Receive, ends is not handed over with half a judgement.
 func TestEndWhileSenderIsAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -44,7 +44,19 @@ type userKey struct {
 
 // userOf returns what is known of a user's certificate, for the caller alone until leave.
 func (c *Client) userOf(ctx context.Context, user tipt.Address) (*userKey, error) {
+	k := c.knownUser(user)
+	select {
+	case k.turn <- struct{}{}:
+		return k, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// knownUser is userOf before the caller's turn.
+func (c *Client) knownUser(user tipt.Address) *userKey {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	k := c.users[user]
 	if k == nil {
 		if len(c.users) >= maxUsers {
@@ -53,13 +65,7 @@ func (c *Client) userOf(ctx context.Context, user tipt.Address) (*userKey, error
 		k = &userKey{turn: make(chan struct{}, 1)}
 		c.users[user] = k
 	}
-	c.mu.Unlock()
-	select {
-	case k.turn <- struct{}{}:
-		return k, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return k
 }
 
 func (k *userKey) leave() { <-k.turn }
