@@ -180,6 +180,8 @@ func Abused(ctx context.Context, o Options, a Abuse) (*Report, error) {
 	for _, what := range slices.Sorted(maps.Keys(s.counts)) {
 		r.Figures.add(what, float64(s.counts[what]))
 	}
+	r.span("quiet", f.began.Add(quiet), f.began.Add(began))
+	r.span("abused", f.began.Add(abused), f.began.Add(ended))
 	r.Figures.addLatencies("good_quiet", f.latenciesSent(quiet, began))
 	r.Figures.addLatencies("good_abused", f.latenciesSent(abused, ended))
 	if err := s.wait(ctx); err != nil {

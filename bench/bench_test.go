@@ -63,7 +63,14 @@ func TestPairs(t *testing.T) {
 
 func TestMailbox(t *testing.T) {
 	r, err := bench.Mailbox(t.Context(), at(tipttest.Start(t)), load)
-	want(t, r, err, 100, "in_per_second", "out_per_second")
+	want(t, r, err, 100, "in_per_second", "out_per_second", "node_cpu_us_per_receiver")
+	if _, ok := r.Figures.Get("node_cpu_us_per_message_out"); !ok { // so few may cost less than their receivers' second sign-ins
+		t.Error("there is no node_cpu_us_per_message_out")
+	}
+	if len(r.Spans) != 2 || r.Spans[0].Name != "in" || r.Spans[1].Name != "out" ||
+		r.Spans[0].From >= r.Spans[0].Upto || r.Spans[0].Upto >= r.Spans[1].From || r.Spans[1].From >= r.Spans[1].Upto {
+		t.Errorf("spans %v", r.Spans)
+	}
 }
 
 func TestForward(t *testing.T) {

@@ -50,6 +50,7 @@ func Idle(ctx context.Context, o Options, rest Rest) (*Report, error) {
 	}
 
 	f := o.emptyFlow(accounts, l)
+	coming := f.snapshot()
 	clients, err := o.connect(ctx, t, accounts)
 	if err != nil {
 		return nil, err
@@ -63,10 +64,18 @@ func Idle(ctx context.Context, o Options, rest Rest) (*Report, error) {
 		g.serve(clients[i], f.cut)
 	}
 	r.Figures.add("connections", float64(len(clients)))
+	if came := f.snapshot(); len(o.PIDs) > 0 {
+		r.Figures.add("node_cpu_us_per_connection", microseconds(came.cpu-coming.cpu)/float64(len(clients)))
+	}
+	r.span("connecting", f.began.Add(coming.at), time.Now())
+	if err := f.window.failure(); err != nil {
+		return nil, err
+	}
 	if err := m.measure(ctx, ""); err != nil {
 		return nil, err
 	}
 	if rest.Size > 0 {
+		began := time.Now()
 		for first := 0; first < len(f.pairs); first += carrying {
 			some := f.pairs[first:min(first+carrying, len(f.pairs))]
 			if err := f.carry(ctx, some, t.name, key); err != nil {
@@ -74,6 +83,7 @@ func Idle(ctx context.Context, o Options, rest Rest) (*Report, error) {
 			}
 			o.progress("carrying a message", first+len(some), len(f.pairs))
 		}
+		r.span("carrying a message", began, time.Now())
 		if err := m.measure(ctx, "_after_a_message"); err != nil {
 			return nil, err
 		}

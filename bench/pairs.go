@@ -58,7 +58,7 @@ func across(ctx context.Context, name string, o Options, to Node, l Load) (*Repo
 	}
 	r := &Report{Bench: name}
 	r.Figures.add("messages", float64(f.arrived.Load()))
-	if err := f.addRate(&r.Figures, "messages"); err != nil {
+	if err := f.addRate(r, "messages"); err != nil {
 		return nil, err
 	}
 	r.Figures.addLatencies("latency", f.latencies())

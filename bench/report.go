@@ -10,6 +10,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/tipt/tipt-go/bench/internal/process"
 )
 
 // A Report is what came of a load.
@@ -18,6 +20,22 @@ type Report struct {
 	Figures  Figures  `json:"figures"`
 	Mistakes Mistakes `json:"mistakes"`
 	Broken   []string `json:"broken,omitempty"` // bounds that do not hold
+	// Spans are the times in which it was measured, for a profile of the node to be cut to.
+	Spans []Span `json:"spans,omitempty"`
+}
+
+// A Span is a time in which something was measured, in nanoseconds of this machine's
+// CLOCK_MONOTONIC.
+type Span struct {
+	Name string `json:"name"`
+	From int64  `json:"from"`
+	Upto int64  `json:"upto"`
+}
+
+// span adds a time.
+func (r *Report) span(name string, from, upto time.Time) {
+	now, clock := time.Now(), process.Monotonic()
+	r.Spans = append(r.Spans, Span{name, clock - now.Sub(from).Nanoseconds(), clock - now.Sub(upto).Nanoseconds()})
 }
 
 // Figures are what was measured, in the order in which people read it. Their names end with their units.

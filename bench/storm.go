@@ -110,6 +110,7 @@ func Storm(ctx context.Context, o Options, crush Crush) (*Report, error) {
 	}
 	r.Figures.add("generator_busy_percent", percent(ownAfter-own, elapsed))
 	r.Figures.addLatencies("latency", s.latencies)
+	r.span("signing in", began, began.Add(elapsed))
 	return r, nil
 }
 

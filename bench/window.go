@@ -88,8 +88,8 @@ func (w *window) failure() error {
 	return w.err
 }
 
-// addRate adds how many messages were done a second in the window, and what each cost.
-func (f *flow) addRate(figures *Figures, name string) error {
+// addRate adds how many messages were done a second in the window, what each cost, and the window.
+func (f *flow) addRate(r *Report, name string) error {
 	f.window.mu.Lock()
 	defer f.window.mu.Unlock()
 	if f.window.err != nil {
@@ -97,12 +97,13 @@ func (f *flow) addRate(figures *Figures, name string) error {
 	}
 	from, upto := f.window.from, f.window.upto
 	messages, elapsed := float64(upto.settled-from.settled), upto.at-from.at
-	figures.add(name+"_per_second", messages/elapsed.Seconds())
+	r.Figures.add(name+"_per_second", messages/elapsed.Seconds())
 	if len(f.pids) > 0 && messages > 0 {
-		figures.add("node_cpu_us_per_message", microseconds(upto.cpu-from.cpu)/messages)
-		figures.add("node_busy_percent", percent(upto.cpu-from.cpu, elapsed))
+		r.Figures.add("node_cpu_us_per_message", microseconds(upto.cpu-from.cpu)/messages)
+		r.Figures.add("node_busy_percent", percent(upto.cpu-from.cpu, elapsed))
 	}
-	figures.add("generator_busy_percent", percent(upto.own-from.own, elapsed))
+	r.Figures.add("generator_busy_percent", percent(upto.own-from.own, elapsed))
+	r.span(name, f.began.Add(from.at), f.began.Add(upto.at))
 	return nil
 }
 

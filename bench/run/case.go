@@ -15,6 +15,7 @@ type benchCase struct {
 	limited    bool     // the node has its default limits
 	floorFlags []string
 	figures    []string // that are shown
+	times      int      // so many times as many runs, where one is short; 0 is once
 }
 
 var messageFigures = []string{

@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	_ "modernc.org/sqlite" // reads how large the tables have become
@@ -26,31 +26,31 @@ type growth struct {
 func steps(greatest int) []int { return []int{greatest / 100, greatest / 10, greatest} }
 
 const (
+	// inMailbox is how many messages lie in each mailbox where there are more and more of them, and few
+	// below how many connections so little is measured that it takes more runs.
+	inMailbox = 50
+	few       = 1000
+
 	cpuMessage = "node_cpu_us_per_message"
 	cpuSignIn  = "node_cpu_us_per_sign_in"
 )
 
 // growths are all. c says how much is measured at each size.
 func (c *cli) growths() []growth {
-	messages := max(c.Messages, 100)
-	// A pair for each two connections: more of them are not more messages, but for as many as make a mailbox
-	// worth opening.
-	pairs := func(kind string, pairs, outstanding int) benchCase {
-		least := 4
-		if kind == "mailbox" {
-			least = 50
-		}
-		one := benchCase{
+	messages := max(c.Messages/2, 100)
+	load := func(kind string, pairs, outstanding, messages int, args ...string) benchCase {
+		return benchCase{
 			kind: kind, name: kind,
-			load: []string{
+			load: slices.Concat([]string{
 				kind, "--pairs", fmt.Sprint(pairs), "--outstanding", fmt.Sprint(outstanding), "--size", "200",
-				"--messages", fmt.Sprint(max(messages, least*pairs)),
-			},
-			accounts: 2 * pairs, figures: []string{cpuMessage},
+				"--messages", fmt.Sprint(max(messages, pairs)),
+			}, args),
+			accounts: 2 * pairs, across: kind == "forward", figures: []string{cpuMessage},
 		}
-		if kind == "mailbox" {
-			one.figures = append(one.figures, cpuMessage+"_out")
-		}
+	}
+	mailbox := func(pairs, outstanding, messages int, args ...string) benchCase {
+		one := load("mailbox", pairs, outstanding, messages, args...)
+		one.figures = append(one.figures, cpuMessage+"_out")
 		return one
 	}
 	storm := func(n int) benchCase {
@@ -59,35 +59,38 @@ func (c *cli) growths() []growth {
 			accounts: n, figures: []string{cpuSignIn},
 		}
 	}
-	forward := benchCase{
-		kind: "forward", name: "forward",
-		load:     []string{"forward", "--pairs", "64", "--outstanding", "8", "--size", "200", "--messages", fmt.Sprint(max(messages/10, 64))},
-		accounts: 64, across: true, figures: []string{cpuMessage},
+	idle := func(n int) benchCase {
+		return benchCase{
+			kind: "idle", name: "idle", load: []string{"idle", "--connections", fmt.Sprint(n), "--size", "20000"}, accounts: n,
+			figures: []string{"node_cpu_us_per_connection", "bytes_per_connection_collected", "bytes_per_connection_after_a_message_collected"},
+		}
 	}
-	same := func(cases ...benchCase) func(int) []benchCase { return func(int) []benchCase { return cases } }
+	latency := load("pairs", 100, 1, max(messages/25, 100), "--rate", "200")
+	latency.name, latency.figures = "pairs, 200 a second", []string{cpuMessage, "latency_p50_ms"}
+	fixed := []benchCase{
+		load("pairs", 100, 8, messages), latency, mailbox(100, 8, messages), storm(max(c.Clients/2, 1)),
+		load("forward", 64, 8, messages/5), idle(max(c.Clients/2, 1)),
+	}
+	same := func(int) []benchCase { return fixed }
 	return []growth{
 		{
 			of: "connections", sizes: steps(15_000), set: func(*cli, int) {},
+			// A pair for each two connections, and as many messages in each mailbox, whose keys are used again
+			// so that it takes no minutes to seal them.
 			cases: func(n int) []benchCase {
-				idle := benchCase{
-					kind: "idle", name: "idle", load: []string{"idle", "--connections", fmt.Sprint(n), "--size", "20000"}, accounts: n,
-					figures: []string{"bytes_per_connection_collected", "bytes_per_connection_after_a_message_collected"},
+				mailbox := mailbox(n/2, 1, inMailbox*n/2, "--reuse-keys")
+				if n < few {
+					mailbox.times = 5
 				}
-				return []benchCase{pairs("pairs", n/2, 1), pairs("mailbox", n/2, 1), storm(n), idle}
+				return []benchCase{
+					load("pairs", n/2, 1, max(messages, 4*n/2)), mailbox, storm(n),
+					load("forward", n/2, 1, max(messages/5, 2*n/2)), idle(n),
+				}
 			},
 		},
-		{
-			of: "registered users", sizes: steps(1_000_000), set: func(c *cli, n int) { c.Accounts = n },
-			cases: same(pairs("pairs", 100, 8), pairs("mailbox", 100, 8), storm(c.Clients)),
-		},
-		{
-			of: "stored messages", sizes: steps(10_000_000), set: func(c *cli, n int) { c.Stored = n },
-			cases: same(pairs("pairs", 100, 8), pairs("mailbox", 100, 8), storm(c.Clients)), bytesFor: "ids",
-		},
-		{
-			of: "other nodes in the outbox", sizes: steps(10_000), set: func(c *cli, n int) { c.Outbox = n },
-			cases: same(forward),
-		},
+		{of: "registered users", sizes: steps(1_000_000), set: func(c *cli, n int) { c.Accounts = n }, cases: same},
+		{of: "stored messages", sizes: steps(10_000_000), set: func(c *cli, n int) { c.Stored = n }, cases: same, bytesFor: "ids"},
+		{of: "other nodes in the outbox", sizes: steps(10_000), set: func(c *cli, n int) { c.Outbox = n }, cases: same},
 	}
 }
 
@@ -120,22 +123,18 @@ func (l *lab) growthOf(ctx context.Context, g growth) (wrong int, err error) {
 		sized := *l.cli
 		g.set(&sized, size)
 		of := &lab{cli: &sized, out: l.out, progress: l.progress}
-		for _, name := range names {
-			if err := os.RemoveAll(of.path(name)); err != nil {
-				return wrong, err
-			}
+		cases := g.cases(size)
+		if err := of.fill(ctx, cases...); err != nil {
+			return wrong, err
 		}
-		for i, one := range g.cases(size) {
-			if err := of.fill(ctx, one); err != nil {
+		if g.bytesFor != "" {
+			bytes, err := tableSize(ctx, of.path(names[0], "tipt.db"), g.bytesFor)
+			if err != nil {
 				return wrong, err
 			}
-			if i == 0 && g.bytesFor != "" {
-				bytes, err := tableSize(ctx, of.path(names[0], "tipt.db"), g.bytesFor)
-				if err != nil {
-					return wrong, err
-				}
-				add(fmt.Sprintf("table %s, MiB", g.bytesFor), bytes/(1<<20))
-			}
+			add(fmt.Sprintf("table %s, MiB", g.bytesFor), bytes/(1<<20))
+		}
+		for _, one := range cases {
 			all, n, err := of.runs(ctx, one, []subject{theNode})
 			if err != nil {
 				return wrong, fmt.Errorf("%s with %d: %w", one.name, size, err)

@@ -35,9 +35,6 @@ func (l *lab) measure(ctx context.Context, one benchCase) (wrong int, err error)
 	if !one.noFloor && !l.OnlyNode {
 		subjects = append(subjects, subject{"floor", (*lab).startFloors})
 	}
-	if err := l.fill(ctx, one); err != nil {
-		return 0, err
-	}
 	all, wrong, err := l.runs(ctx, one, subjects)
 	if err != nil {
 		return wrong, err
@@ -60,9 +57,10 @@ func (l *lab) measure(ctx context.Context, one benchCase) (wrong int, err error)
 // runs runs one case with the subjects in turn, and prints what is wrong.
 func (l *lab) runs(ctx context.Context, one benchCase, subjects []subject) (all figures, wrong int, err error) {
 	all = make(figures)
-	for run := range l.Runs {
+	runs := l.Runs * max(one.times, 1)
+	for run := range runs {
 		for _, s := range subjects {
-			fmt.Fprintf(l.progress, "%s, run %d of %d: %s\n", one.kind, run+1, l.Runs, s.name)
+			fmt.Fprintf(l.progress, "%s, run %d of %d: %s\n", one.kind, run+1, runs, s.name)
 			report, err := l.once(ctx, one, s, "")
 			if err != nil {
 				return nil, wrong, err
@@ -194,34 +192,39 @@ func record(g *group, file string) (stop func() error, err error) {
 	}, nil
 }
 
-// fill makes the data of the nodes anew, unless there is so much in it that this takes long: then
-// it serves for all cases.
-func (l *lab) fill(ctx context.Context, one benchCase) error {
-	n := max(one.accounts, l.Accounts)
-	much := l.Stored > 1_000_000 || l.Accounts > 100_000
-	if much {
-		for _, other := range l.allCases() {
-			n = max(n, other.accounts)
-		}
+// fill makes the data of the nodes anew, for some cases.
+func (l *lab) fill(ctx context.Context, cases ...benchCase) error {
+	n, across := l.Accounts, false
+	for _, one := range cases {
+		n, across = max(n, one.accounts), across || one.across
 	}
 	n += l.Stored / 1000 // theirs are the last of the file, which no case takes
-	for i, name := range names {
-		if i > 0 && !one.across {
-			return nil
-		}
-		if _, err := os.Stat(l.path(name)); err == nil && much {
-			continue
-		}
+	first, second := names[0], names[1]
+	for _, name := range names {
 		if err := os.RemoveAll(l.path(name)); err != nil {
 			return err
 		}
-		out, err := exec.CommandContext(ctx, l.path("bin", "fill"), "--data", l.path(name), "--file", l.path(name+".accounts"),
-			fmt.Sprint("--accounts=", n), fmt.Sprint("--messages=", l.Stored), fmt.Sprint("--outbox=", l.Outbox)).CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("fill the store: %w\n%s", err, out)
-		}
 	}
-	return nil
+	out, err := exec.CommandContext(ctx, l.path("bin", "fill"), "--data", l.path(first), "--file", l.path(first+".accounts"),
+		fmt.Sprint("--accounts=", n), fmt.Sprint("--messages=", l.Stored), fmt.Sprint("--outbox=", l.Outbox)).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("fill the store: %w\n%s", err, out)
+	}
+	if !across {
+		return nil
+	}
+	// Nothing in it tells yet whose it is, and to copy it is faster.
+	if err := os.Mkdir(l.path(second), 0o700); err != nil {
+		return err
+	}
+	if err := os.CopyFS(l.path(second), os.DirFS(l.path(first))); err != nil {
+		return fmt.Errorf("copy the store: %w", err)
+	}
+	accounts, err := os.ReadFile(l.path(first + ".accounts"))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(l.path(second+".accounts"), accounts, 0o600)
 }
 
 // A group is the processes that are measured together.

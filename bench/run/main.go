@@ -83,8 +83,20 @@ func (c *cli) run(ctx context.Context, out, progress io.Writer) (err error) {
 	if c.Growth {
 		return l.grow(ctx)
 	}
+	// So much that it takes long serves for all cases.
+	much := l.Stored > 1_000_000 || l.Accounts > 100_000
+	if much {
+		if err := l.fill(ctx, chosen...); err != nil {
+			return err
+		}
+	}
 	wrong := 0
 	for _, measured := range chosen {
+		if !much {
+			if err := l.fill(ctx, measured); err != nil {
+				return err
+			}
+		}
 		n, err := l.measure(ctx, measured)
 		if err != nil {
 			return fmt.Errorf("%s: %w", measured.name, err)

@@ -32,6 +32,15 @@ func cpuOf(pid int) (nanoseconds int64, err error) {
 	return t.Nano(), nil
 }
 
+// Monotonic reads CLOCK_MONOTONIC, in nanoseconds. All processes have the same.
+func Monotonic() int64 {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		panic(err) // no Linux is without it
+	}
+	return t.Nano()
+}
+
 // OwnCPU returns the processor time that this process has used.
 func OwnCPU() (time.Duration, error) {
 	var u syscall.Rusage
