@@ -1,6 +1,6 @@
 //go:build external
 
-package vectors
+package main
 
 import (
 	"bytes"

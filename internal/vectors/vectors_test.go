@@ -1,10 +1,4 @@
-// Package vectors makes and checks those vectors of testdata/vectors that need keys: sealed
-// messages, between nodes and from end to end, sealed answers and vouched requests. All of them follow from one seed, so that
-// a check is to make them again:
-//
-//	go test ./internal/vectors -update   writes them
-//	go test ./... -run Vectors           checks all vectors, here and wherever else they are read
-package vectors
+package main
 
 import (
 	"bytes"
@@ -16,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,7 +77,7 @@ func check[T any](t *testing.T, file string, want []T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, b.Bytes()) {
-		t.Errorf("%s is stale: run\n\n    go test ./internal/vectors -update\n\nand look at what has changed", file)
+		t.Errorf("%s is stale: run\n\n    go run ./internal/vectors -update\n\nand look at what has changed", file)
 	}
 }
 
@@ -272,5 +267,22 @@ func TestKeyVectors(t *testing.T) {
 		if err := cert.CheckNode(k.Node, clock); err != nil {
 			t.Errorf("%s: %v", k.Name, err)
 		}
+	}
+}
+
+// The page has a section for each file, and there is each file that has one.
+func TestVectorsAreDescribed(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(folder, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var described []string
+	for _, section := range regexp.MustCompile(`(?m)^## (\S+\.json): `).FindAllSubmatch(page, -1) {
+		described = append(described, filepath.Join(folder, string(section[1])))
+	}
+	slices.Sort(described)
+	files, err := filepath.Glob(filepath.Join(folder, "*.json"))
+	if err != nil || len(files) == 0 || !slices.Equal(files, described) {
+		t.Errorf("there are %q, %v; the page describes %q", files, err, described)
 	}
 }
