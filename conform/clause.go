@@ -80,6 +80,9 @@ other words and with an id that stays. The section of a clause is the number bef
 ` + "`tipt conform`" + ` checks a running node against them from outside; below each clause stand
 the scenarios that do, or why none can.
 
+What breaks a clause that says *must* has failed. A *should* that is not followed is told as a warning, which
+is neither a failure nor a pass.
+
 The source of a clause is the protocol as first published (*seed*), its later public drafts
 (*draft*), or what this project decided where both are silent (*ours*).
 

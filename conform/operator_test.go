@@ -79,7 +79,7 @@ func TestInterrupted(t *testing.T) {
 	}
 	cut := 0
 	for _, result := range report.Results {
-		if result.Status == Failed {
+		if len(result.Findings) > 0 {
 			t.Errorf("%s: %+v", result.Clause.ID, result.Findings)
 		}
 		if result.Why == interrupted {

@@ -15,10 +15,12 @@ import (
 // A Status is what came of a clause.
 type Status string
 
-// The statuses.
+// The statuses. What breaks a clause that says must has failed; what does not follow one that says should is
+// told as a warning.
 const (
 	Passed    Status = "passed"
 	Failed    Status = "failed"
+	Warning   Status = "warning"
 	NotTested Status = "not tested"
 )
 
@@ -95,6 +97,9 @@ func (r *Report) judge(ran []*T, side Side, always []string, only *regexp.Regexp
 		switch {
 		case len(result.Findings) > 0:
 			result.Status, result.Why = Failed, ""
+			if c.Level == Should {
+				result.Status = Warning
+			}
 		case only != nil && !asked[c.ID] && !only.MatchString(c.ID):
 			continue
 		case reached[c.ID]:
@@ -127,13 +132,6 @@ func (r *Report) Count(status Status) int {
 	return n
 }
 
-// Broken reports whether a clause of that level failed.
-func (r *Report) Broken(level Level) bool {
-	return slices.ContainsFunc(r.Results, func(result Result) bool {
-		return result.Status == Failed && result.Clause.Level == level
-	})
-}
-
 // shownFindings is how many findings of one clause are printed.
 const shownFindings = 3
 
@@ -141,7 +139,7 @@ const shownFindings = 3
 func (r *Report) WriteText(w io.Writer) error {
 	var text strings.Builder
 	for _, result := range r.Results {
-		if result.Status == Failed {
+		if len(result.Findings) > 0 {
 			result.writeText(&text)
 		}
 	}
@@ -165,14 +163,18 @@ func (r *Report) WriteText(w io.Writer) error {
 	if r.Left > 0 {
 		fmt.Fprintf(&text, "%d accounts could not be deleted\n", r.Left)
 	}
-	fmt.Fprintf(&text, "%s: %d clauses passed, %d failed, %d not tested, in %.1f s\n",
-		r.subject(), r.Count(Passed), r.Count(Failed), r.Count(NotTested), r.Took.Seconds())
+	fmt.Fprintf(&text, "%s: %d clauses passed, %d failed, %d warnings, %d not tested, in %.1f s\n",
+		r.subject(), r.Count(Passed), r.Count(Failed), r.Count(Warning), r.Count(NotTested), r.Took.Seconds())
 	_, err := io.WriteString(w, text.String())
 	return err
 }
 
 func (result Result) writeText(text *strings.Builder) {
-	fmt.Fprintf(text, "FAIL %s (%s, %s) %s\n", result.Clause.ID, result.Clause.Level, result.Clause.Source, result.Clause.Text)
+	word := "FAIL"
+	if result.Status == Warning {
+		word = "WARN"
+	}
+	fmt.Fprintf(text, "%s %s (%s, %s) %s\n", word, result.Clause.ID, result.Clause.Level, result.Clause.Source, result.Clause.Text)
 	different, times := apart(result.Findings)
 	for i, f := range different {
 		if i == shownFindings {
@@ -297,7 +299,8 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return encoder.Encode(all)
 }
 
-// WriteJUnit prints the report as CI systems read it.
+// WriteJUnit prints the report as CI systems read it. They know no warning: it is a test that was skipped, which
+// neither passed nor failed.
 func (r *Report) WriteJUnit(w io.Writer) error {
 	type message struct {
 		Message string `xml:"message,attr"`
@@ -318,16 +321,20 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 		Time     string     `xml:"time,attr"`
 		Cases    []testCase `xml:"testcase"`
 	}{
-		Name: r.subject(), Tests: len(r.Results), Failures: r.Count(Failed), Skipped: r.Count(NotTested),
+		Name: r.subject(), Tests: len(r.Results), Failures: r.Count(Failed), Skipped: r.Count(NotTested) + r.Count(Warning),
 		Time: fmt.Sprintf("%.3f", r.Took.Seconds()),
 	}
 	for _, result := range r.Results {
 		c := testCase{Class: "section " + result.Clause.section(), Name: result.Clause.ID + " " + result.Clause.Text}
 		switch result.Status {
-		case Failed:
+		case Failed, Warning:
 			var text strings.Builder
 			result.writeText(&text)
-			c.Failure = &message{result.Findings[0].Got, text.String()}
+			if m := (message{result.Findings[0].Got, text.String()}); result.Status == Failed {
+				c.Failure = &m
+			} else {
+				c.Skipped = &message{"warning: " + m.Message, m.Text}
+			}
 		case NotTested:
 			c.Skipped = &message{Message: result.Why}
 		case Passed:

@@ -3,6 +3,8 @@ package conform
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -24,6 +26,10 @@ func TestReportText(t *testing.T) {
 			{"T-9.1", "one", "an answer", "none", nil},
 		}},
 	}}
+	r.Results = append(r.Results,
+		Result{Clause: Clause{"T-9.2", Should, NodeSide, Ours, "It is kind.", ""}, Status: Warning, Findings: []Finding{{"T-9.2", "one", "", "rudeness", nil}}},
+		Result{Clause: Clause{"T-9.3", Must, NodeSide, Ours, "It is there.", ""}, Status: Passed},
+	)
 	for i := range 20 {
 		r.Results = append(r.Results, Result{Clause: Clause{ID: fmt.Sprintf("T-8.%d", i+1)}, Status: NotTested, Why: "needs help"})
 	}
@@ -50,13 +56,55 @@ func TestReportText(t *testing.T) {
   in scenario two
   got:      nothing
 
+WARN T-9.2 (should, ours) It is kind.
+  in scenario one
+  got:      rudeness
+
 not tested, 20: needs help
     T-8.1 T-8.2 T-8.3 T-8.4 T-8.5 T-8.6 T-8.7 T-8.8 T-8.9 T-8.10 T-8.11 T-8.12 T-8.13 T-8.14
     T-8.15 T-8.16 T-8.17 T-8.18 T-8.19 T-8.20
-node.example (x/1), revision seed: 0 clauses passed, 1 failed, 20 not tested, in 3.0 s
+node.example (x/1), revision seed: 1 clauses passed, 1 failed, 1 warnings, 20 not tested, in 3.0 s
 `
 	if diff := cmp.Diff(want, text.String()); diff != "" {
 		t.Errorf("want -, got +\n%s", diff)
+	}
+}
+
+// What breaks a must has failed. What does not follow a should is a warning, however the report is written: it
+// neither failed nor passed.
+func TestWarnings(t *testing.T) {
+	scenario := scenario{name: "one", clauses: []string{"T-1.3", "T-2.10", "T-4.53"}}
+	reached := map[string]bool{"T-1.3": true, "T-2.10": true, "T-4.53": true}
+	r := new(Report)
+	r.judge([]*T{{scenario: scenario, reached: reached, findings: []Finding{
+		{Clause: "T-1.3", Scenario: "one", Got: "a wrong"}, {Clause: "T-2.10", Scenario: "one", Got: "a long form"},
+	}}}, NodeSide, nil, regexp.MustCompile("one"))
+	want := map[string]Status{"T-1.3": Failed, "T-2.10": Warning, "T-4.53": Passed}
+	got := make(map[string]Status)
+	for _, result := range r.Results {
+		got[result.Clause.ID] = result.Status
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("want -, got +\n%s", diff)
+	}
+	for _, tt := range []struct {
+		form  string
+		write func(io.Writer) error
+		want  []string
+	}{
+		{"text", r.WriteText, []string{"FAIL T-1.3 (must", "WARN T-2.10 (should", ": 1 clauses passed, 1 failed, 1 warnings, 0 not tested, "}},
+		{"JSON", r.WriteJSON, []string{`"status": "failed"`, `"status": "warning"`, `"status": "passed"`}},
+		{"JUnit", r.WriteJUnit, []string{`tests="3" failures="1" skipped="1"`, `<failure message="a wrong">FAIL `, `<skipped message="warning: a long form">WARN `}},
+	} {
+		var text strings.Builder
+		if err := tt.write(&text); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range tt.want {
+			if strings.Count(text.String(), want) != 1 {
+				t.Errorf("%s: there is not one %q in\n%s", tt.form, want, text.String())
+			}
+		}
 	}
 }
 
