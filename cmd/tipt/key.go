@@ -67,6 +67,15 @@ func (i *invocation) keyState(ctx context.Context, acc *account, here *seal.User
 	return &keyState{acc: acc, client: c, here: here, published: published}, nil
 }
 
+// keyToChange is the keyState before the account gets a key. One here that is damaged may be replaced alone.
+func (i *invocation) keyToChange(ctx context.Context, acc *account, replace bool) (*keyState, error) {
+	here, err := i.folder.key(acc.address)
+	if err != nil && !replace {
+		return nil, err
+	}
+	return i.keyState(ctx, acc, here)
+}
+
 // publishedKey asks the account's node for what others seal to, and keeps it among what this device has seen. It
 // is nil where there is nothing.
 func (i *invocation) publishedKey(ctx context.Context, c *client.Client, acc *account) (*seal.Certificate, error) {
@@ -116,18 +125,14 @@ func (c *keyNewCmd) Run(ctx context.Context, i *invocation) error {
 	if err != nil {
 		return err
 	}
-	here, err := i.folder.key(acc.address)
-	if err != nil && !c.Replace {
-		return err
-	}
 	bounded, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	s, err := i.keyState(bounded, acc, here)
+	s, err := i.keyToChange(bounded, acc, c.Replace)
 	if err != nil {
 		return waited(ctx, err)
 	}
 	defer s.client.Close()
-	key := here
+	here, key := s.here, s.here
 	switch {
 	case c.Replace, here == nil && s.published == nil:
 		if key, err = seal.NewUserKey(acc.Address, time.Now()); err != nil {

@@ -134,17 +134,14 @@ func (c *keyImportCmd) Run(ctx context.Context, i *invocation) error {
 	if c.Old {
 		return c.keepOld(i, acc, key)
 	}
-	here, err := i.folder.key(acc.address)
-	if err != nil && !c.Replace {
-		return err
-	}
 	bounded, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	s, err := i.keyState(bounded, acc, here)
+	s, err := i.keyToChange(bounded, acc, c.Replace)
 	if err != nil {
 		return waited(ctx, err)
 	}
 	defer s.client.Close()
+	here := s.here
 	has := here != nil && here.Fingerprint() == key.Fingerprint()
 	switch {
 	case s.published == nil && !c.Publish:
