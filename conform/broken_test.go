@@ -65,7 +65,7 @@ func runBroken(t *testing.T, n *tipttest.Node, d defect) (*Report, error) {
 	switch {
 	case d.second:
 		n, o = withSecond(t, d)
-		o.PeerRate = peerRate
+		o.PeerRate, o.Slow = peerRate, true
 	case d.own != nil:
 		n = tipttest.Start(t, d.own)
 		o = options(n)

@@ -10,10 +10,13 @@ func secondScenarios() []scenario {
 	return []scenario{
 		{name: "second-order", clauses: []string{"T-3.17", "T-3.18", "T-3.19", "T-4.67"}, run: checkSecondOrder, peer: true},
 		{name: "second-deleted", clauses: []string{"T-4.50"}, run: checkSecondDeleted, peer: true},
-		{name: "second-answers", clauses: []string{"T-4.68", "T-5.42", "T-5.44"}, run: checkSecondAnswers, peer: true},
+		{name: "second-answers", clauses: []string{"T-4.68", "T-5.42", "T-5.44", "T-5.141"}, run: checkSecondAnswers, peer: true},
 		{name: "second-returns", clauses: []string{"T-4.95", "T-4.96", "T-5.42"}, run: checkSecondReturns, peer: true},
 		{name: "second-retries", clauses: []string{"T-4.61", "T-5.42", "T-5.53"}, run: checkSecondRetries, peer: true},
 		{name: "second-pauses", clauses: []string{"T-4.63"}, run: checkSecondPauses, peer: true},
+		{name: "second-keys-failed", clauses: []string{"T-4.149", "T-5.141"}, run: checkFetched, peer: true},
+		{name: "second-keys-soon", clauses: []string{"T-4.72"}, run: checkFetchedSoon, peer: true},
+		{name: "second-keys-later", clauses: []string{"T-4.148"}, run: checkFetchedLater, peer: true, slow: true},
 		{name: "second-keys", clauses: []string{"T-4.70", "T-4.73"}, run: checkSecondKeys, peer: true},
 		{name: "second-certificates", clauses: []string{"T-5.44"}, run: checkSecondCertificates, peer: true},
 		{name: "second-silent", clauses: []string{"T-5.120"}, run: checkSecondSilent, peer: true},
@@ -81,7 +84,7 @@ func checkSecondAnswers(t *T) {
 	// One that is never answered, while the others are.
 	start := time.Now()
 	never := patient.ask(reqForward, s.forward(true, "never"))
-	s.want("never")
+	held := s.want("never")
 	t.on("T-5.42")
 	refusal := fields{"err", fields{"code", errMailboxFull, "msg", "full", "wait", 5}}.pack()
 	long := append(fields{"err", fields{"code", errNoSuchUser}}.pack(), make([]byte, 2_000_000)...)
@@ -136,8 +139,14 @@ func checkSecondAnswers(t *T) {
 	patient.await(31*time.Second-time.Since(start), func() bool { return len(patient.arrived) > 0 || patient.end != nil })
 	p := patient.response(never)
 	patient.want(p, "FORWARD with wait true to a node that does not answer", errNodeTimeout)
-	if took := time.Since(start); took > 32*time.Second {
+	if took := time.Since(start); took > fetchTime {
 		t.wrong(patient, "a response within 30 s", took.String())
+	}
+	t.on("T-5.141")
+	select {
+	case <-held.left:
+	case <-time.After(fetchTime - time.Since(start)):
+		t.wrong(patient, "the attempt to be given up after 30 s in all", "the connection to the second node open")
 	}
 }
 

@@ -226,6 +226,7 @@ var nodeDefects = []defect{
 	answersWith("T-5.19", errCannotOpen, errMalformed),
 	answersWith("T-5.20", ok, errMalformed),
 	answersWith("T-5.21", errMalformed, ok),
+	answersWith("T-5.140", ok, errMalformed),
 	answersWith("T-5.22", errUnsupported, errMalformed),
 	answersWith("T-5.23", errNoSuchUser, ok),
 	answersWith("T-5.24", errMalformed, ok),

@@ -183,6 +183,9 @@ var always = []string{
 	"T-1.8", "T-1.17", "T-1.39", "T-2.1", "T-2.2", "T-2.4", "T-2.8", "T-2.10", "T-2.29", "T-2.30", "T-2.38", "T-3.1", "T-3.13", "T-4.10", "T-6.1", "T-6.2",
 }
 
+// rootKeys are those of every packet.
+var rootKeys = []string{"ver", "id", "pakt", "reqt", "body", "err"}
+
 // readPacket reads a node's packet in the seed's form or that of the later drafts, with what is
 // wrong with its root. It returns no packet when its id and pakt are not there.
 func readPacket(b []byte, drafts bool) (*packet, []fault) {
@@ -198,7 +201,7 @@ func readPacket(b []byte, drafts bool) (*packet, []fault) {
 		return nil, append(found, fault{"T-2.1", "a root that is no map but " + root.kind.String()})
 	}
 	for i := 0; i < len(root.items); i += 2 {
-		if key := string(root.items[i].content); !slices.Contains([]string{"ver", "id", "pakt", "reqt", "body", "err"}, key) {
+		if key := string(root.items[i].content); !slices.Contains(rootKeys, key) {
 			found = append(found, fault{"T-2.1", "the unknown key " + key + " in the root"})
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -32,9 +33,23 @@ const (
 	faceLoud   = "loud"
 	facePauses = "pauses"
 	faceSilent = "silent"
+
+	// Those whose keys are asked for, once a minute each.
+	faceAbsent  = "absent"
+	faceMoved   = "moved"
+	faceFailing = "failing"
+	faceCut     = "cut"
+	faceBusy    = "busy"
+	faceRate    = "rate"
+	faceDumb    = "dumb"
+	faceSoon    = "soon"
+	faceLater   = "later"
 )
 
-var faces = []string{faceOrder, faceStatus, faceRetry, faceVouch, faceKey, faceLarge, faceTLS, faceBarred, faceLoud, facePauses, faceSilent}
+var faces = []string{
+	faceOrder, faceStatus, faceRetry, faceVouch, faceKey, faceLarge, faceTLS, faceBarred, faceLoud, facePauses, faceSilent,
+	faceAbsent, faceMoved, faceFailing, faceCut, faceBusy, faceRate, faceDumb, faceSoon, faceLater,
+}
 
 // PeerNames are the names of the second node that the suite plays, below the one that
 // [Options].Peer gives it.
@@ -112,8 +127,9 @@ type face struct {
 	certificate *tls.Certificate
 	silent      bool // says nothing in TLS
 	signer      *signer
-	key         []byte // what /api/public_key serves
-	fetches     int    // of it
+	key         []byte    // what /api/public_key serves
+	serves      *response // in place of the key, where not nil
+	fetches     int       // of it
 }
 
 // A part is what a scenario has the second node do. What it sends there begins with a tag, by
@@ -133,7 +149,8 @@ type post struct {
 	host   string
 	body   []byte
 	answer chan response
-	taken  bool // by a scenario
+	left   chan struct{} // closed when the tested node does not wait for an answer any more
+	taken  bool          // by a scenario
 }
 
 type response struct {
@@ -141,6 +158,7 @@ type response struct {
 	header http.Header
 	body   []byte
 	cut    bool // end the connection in place of an answer
+	never  bool // do so when the tested node does not wait any more
 }
 
 // startPeer starts the second node.
@@ -233,11 +251,19 @@ func (p *peerNode) serve(w http.ResponseWriter, r *http.Request) {
 	f := p.faces[r.TLS.ServerName]
 	if r.Method == http.MethodGet && r.URL.Path == "/api/public_key" {
 		f.fetches++
-		key := f.key
+		a := answered200(typeSealed, f.key)
+		if f.serves != nil {
+			a = *f.serves
+		}
 		p.signal()
 		p.mu.Unlock()
-		w.Header().Set("Content-Type", "application/octet-stream")
-		_, _ = w.Write(key) // the tested node says when it fails
+		if a.never {
+			select {
+			case <-p.stopping:
+			case <-r.Context().Done():
+			}
+		}
+		a.write(w)
 		return
 	}
 	p.mu.Unlock()
@@ -245,7 +271,7 @@ func (p *peerNode) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // so will the tested node
 	}
-	one := &post{header: r.Header, path: r.Method + " " + r.URL.Path, host: r.Host, body: body, answer: make(chan response, 1)}
+	one := &post{header: r.Header, path: r.Method + " " + r.URL.Path, host: r.Host, body: body, answer: make(chan response, 1), left: make(chan struct{})}
 	p.mu.Lock()
 	s := p.parts[tagOf(body)]
 	if s != nil && s.face == f {
@@ -257,16 +283,19 @@ func (p *peerNode) serve(w http.ResponseWriter, r *http.Request) {
 	p.mu.Unlock()
 	select {
 	case a := <-one.answer:
-		if a.cut {
-			panic(http.ErrAbortHandler)
-		}
-		for name, values := range a.header {
-			w.Header()[name] = values
-		}
-		w.WriteHeader(a.status)
-		_, _ = w.Write(a.body) // likewise
+		a.write(w)
 	case <-r.Context().Done():
+		close(one.left)
 	}
+}
+
+func (a response) write(w http.ResponseWriter) {
+	if a.cut || a.never {
+		panic(http.ErrAbortHandler)
+	}
+	maps.Copy(w.Header(), a.header)
+	w.WriteHeader(a.status)
+	_, _ = w.Write(a.body) // the tested node says when it fails
 }
 
 // answered is a response with status 200 and a type.

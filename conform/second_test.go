@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -232,6 +233,20 @@ func late(clause string, request int, by time.Duration) defect {
 	}}
 }
 
+// firstKey replaces each key by the first.
+func firstKey() func(fields) fields {
+	var mu sync.Mutex // guards first
+	var first any
+	return func(f fields) fields {
+		mu.Lock()
+		defer mu.Unlock()
+		if first == nil {
+			first = f.get("key")
+		}
+		return f.with("key", first)
+	}
+}
+
 var secondDefects = []defect{
 	loses("T-3.18", "b1", ok),
 	loses("T-3.19", "a at once", errNodeTimeout),
@@ -242,6 +257,11 @@ var secondDefects = []defect{
 		}
 		return nil
 	}},
+	editBody("T-4.148", "keeps a key for ever", reqGetNodeKey, firstKey()).of2(),
+	swap("T-4.149", reqGetNodeKey, errNodeTimeout, errNodeUnreachable).of2(),
+	swap("T-4.149", reqGetNodeKey, errNodeRefused, errNodeTimeout).of2(),
+	swap("T-4.149", reqGetNodeKey, errNodeUnreachable, errNodeRefused).of2(),
+	late("T-5.141", reqGetNodeKey, 3*time.Second).of2(),
 	swap("T-4.73", reqGetNodeKey, errNodeRefused, errNodeUnreachable).of2(),
 	delivering("T-4.96", "a long resp", func(f fields) fields {
 		if f.get("code") == nil {
