@@ -164,7 +164,7 @@ func openBlobs(c *sqlite3.Conn, dir string) (*blobs, error) {
 	if err := c.Query(1, func(v []sqlite3.Value) bool {
 		id := v[0].Integer
 		if !found[id] {
-			missing = fmt.Errorf("the body of a message is missing: %s", blobPath(dir, id))
+			missing = fmt.Errorf("the body of a message is missing: %s; put it back from a backup, or an empty file in its place to give it up", blobPath(dir, id))
 		}
 		delete(found, id)
 		return missing == nil

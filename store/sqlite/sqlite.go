@@ -1,5 +1,5 @@
 // Package sqlite is the store of one machine: a SQLite database in a data
-// folder, in write-ahead mode, every commit synced.
+// folder, in write-ahead mode, every commit synced. Long bodies are files beside it.
 //
 // All writes go through one connection, one batch at a time; reads have a few
 // connections of their own and never wait for it.

@@ -341,7 +341,15 @@ func TestBlobsAfterCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = sqlite.Open(dir, sqlite.Options{})
-	wantError(t, err, "missing", filepath.Join(dir, "blobs", kept))
+	wantError(t, err, "missing", filepath.Join(dir, "blobs", kept), "an empty file in its place")
+	if err := os.WriteFile(filepath.Join(dir, "blobs", kept), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, sqlite.Options{})
+	got, err = s.Messages(t.Context(), user, 0, 100, 1<<30)
+	if err != nil || len(got) != 11 || len(got[0].Body) != 0 || len(got[1].Body) != 200<<10 {
+		t.Errorf("%d messages with a body given up: %v", len(got), err)
+	}
 }
 
 // TestBlobsReadWhileTaken reads messages that go at the same time: they are there with
