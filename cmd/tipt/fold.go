@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"io"
 	"os"
 	"strings"
 
 	"golang.org/x/term"
+	"golang.org/x/text/width"
 )
 
 const (
@@ -21,11 +23,15 @@ func fold(text string, columns int) string {
 		return text
 	}
 	columns = max(columns, minColumns) - 1 // in the last one the cursor would wrap
+	ambiguous := 1
+	if eastAsian() {
+		ambiguous = 2 // on some terminals there
+	}
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		room := columns
 		for {
-			n := rowOf(line, room)
+			n := rowOf(line, room, ambiguous)
 			b.WriteString(line[:n])
 			if line = line[n:]; line == "" {
 				break
@@ -37,12 +43,17 @@ func fold(text string, columns int) string {
 	return b.String()
 }
 
-// rowOf is how many bytes of a line fit into a row, whole words where they are not too long.
-func rowOf(line string, room int) int {
+// rowOf is how many bytes of a line fit into a row, whole words where they are not too long. A character of
+// ambiguous width takes so many columns.
+func rowOf(line string, room, ambiguous int) int {
 	used, word := 0, 0
 	for i, r := range line {
 		// What takes no column may take one where the terminal cannot combine it.
-		if used += max(columns(r), 1); used > room && r != '\n' {
+		takes := max(columns(r), 1)
+		if width.LookupRune(r).Kind() == width.EastAsianAmbiguous {
+			takes = ambiguous
+		}
+		if used += takes; used > room && r != '\n' {
 			if word > i/2 {
 				return word
 			}
@@ -53,6 +64,13 @@ func rowOf(line string, room int) int {
 		}
 	}
 	return len(line)
+}
+
+// eastAsian says whether the language is one in which terminals may show Cyrillic and Greek letters, dots and
+// lines as wide as their own characters.
+func eastAsian() bool {
+	language := cmp.Or(os.Getenv("LC_ALL"), os.Getenv("LC_CTYPE"), os.Getenv("LANG"))
+	return strings.HasPrefix(language, "ja") || strings.HasPrefix(language, "ko") || strings.HasPrefix(language, "zh")
 }
 
 // columnsOf is how many columns a terminal has, and 0 for what is none.

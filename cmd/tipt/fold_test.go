@@ -41,6 +41,24 @@ func TestFold(t *testing.T) {
 	}
 }
 
+// Where a terminal may show them wide, dots do not push what follows them to where a message begins.
+func TestFoldInEastAsia(t *testing.T) {
+	dots := strings.Repeat("…", 20) + "\n"
+	for _, tt := range []struct{ all, ctype, lang, want string }{
+		{"", "", "de_DE.UTF-8", dots},
+		{"", "", "ja_JP.UTF-8", strings.Repeat("…", 11) + "\n    " + strings.Repeat("…", 9) + "\n"},
+		{"", "zh_CN.UTF-8", "de_DE.UTF-8", strings.Repeat("…", 11) + "\n    " + strings.Repeat("…", 9) + "\n"},
+		{"C.UTF-8", "ko_KR.UTF-8", "ko_KR.UTF-8", dots},
+	} {
+		t.Setenv("LC_ALL", tt.all)
+		t.Setenv("LC_CTYPE", tt.ctype)
+		t.Setenv("LANG", tt.lang)
+		if got := fold(dots, minColumns); got != tt.want {
+			t.Errorf("%+v: folded to %q", tt, got)
+		}
+	}
+}
+
 // No row but the first of a line begins where a message does, and nothing is lost.
 func FuzzFold(f *testing.F) {
 	f.Add("12:00 bob: hello     12:00 bob [signed]: hello\n", 30)
