@@ -228,6 +228,7 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 		WriteTimeout:   2 * time.Minute,
 		IdleTimeout:    time.Minute,
 		MaxHeaderBytes: 16 << 10,
+		ConnState:      newPlainConns(maxPlain, n.config.MaxConnections+maxPlain).note,
 		// net/http logs each failed TLS handshake with the peer's address.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
