@@ -101,6 +101,26 @@ What a client does not do is reported as not tested with it, such as:
 - ` + "`client-id-in-flight`" + `, where it answers a message before it has printed it, or reads nothing meanwhile
 `
 
+// How long runs take was measured by hand.
+const pageTimes = `
+## How long it takes
+
+A run mostly waits, for what has to happen within seconds or must not happen, and its waits run side by side. The
+report ends with how long it took; without ` + "`--slow`" + ` that is less than a minute. Measured on 2026-11-24, node or
+client and suite on one virtual machine with two processors (AMD EPYC, Go 1.26), on which other programs ran, with a load average between 1 and 4:
+
+| | run | clauses passed | seconds |
+|---|---|---|---|
+| node of ` + "`tiptd dev`" + ` | ` + "`tipt conform wss://tipt.localhost/ws --ca … --connect …`" + ` | 217 | 28.6 |
+| node of ` + "`tiptd serve`" + `, with all that is tested without ` + "`--slow`" + ` | ` + "`go test -tags external -v ./cmd/tipt -run TestConformance/limits`" + ` | 255 | 43.8 |
+| ` + "`tipt chat`" + ` | ` + "`tipt conform --client --run 'tipt chat'`" + ` | 86 | 20.3 |
+| the chat in Python | ` + "`tipt conform --client --run examples/python/tipt_chat.py`" + ` | 71 | 16.1 |
+
+The second took 57.7 s at a load average of 5. With ` + "`--slow`" + `, which waits for the PING of each five minutes and for
+what its absence leads to, what that adds takes a client 332 s and a node 287, and passes beside two programs that take
+all processor time they can get, too: ` + "`go test -tags external,slow -v ./cmd/tipt -run TestSlow`" + `.
+`
+
 // Page returns docs/conformance.md.
 func Page() string {
 	checkedBy := make(map[string][]string)
@@ -151,6 +171,7 @@ func Page() string {
 	page.WriteString(pageClients)
 	page.WriteString("\n`--revision draft` runs all of it in the form of the later drafts (section 9).\n" +
 		"Without it a client is tested in the form that it chooses.\n")
+	page.WriteString(pageTimes)
 	section := ""
 	for _, c := range clauses {
 		if s := c.section(); s != section {
