@@ -45,7 +45,7 @@ var mayImport = map[string][]string{
 	"bench":                      {".", "seal", "bench/internal/bare", "bench/internal/process"},
 	"bench/floor":                {".", "seal", "bench/internal/bare", "internal/sqlite3"},
 	"bench/fill":                 {".", "bench", "store", "store/sqlite", "account"},
-	"bench/run":                  {"bench", "internal/devca"},
+	"bench/run":                  {"bench", "bench/internal/process", "internal/devca"},
 	"bench/allocs":               {"bench", "internal/devca", "account", "node", "seal", "store/sqlite"},
 	"bench/internal/bare":        {"."},
 	"bench/internal/process":     {},

@@ -18,6 +18,14 @@ type benchCase struct {
 	times      int      // so many times as many runs, where one is short; 0 is once
 }
 
+// file is what to call what is kept of it, unlike that of any other case.
+func (one benchCase) file() string {
+	if one.kind == "idle" {
+		return fmt.Sprint("idle-", one.accounts)
+	}
+	return one.kind
+}
+
 var messageFigures = []string{
 	"messages_per_second", "node_cpu_us_per_message", "node_busy_percent", "generator_busy_percent", "latency_p50_ms", "latency_p99_ms", "latency_p99.9_ms",
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/tipt/tipt-go/bench"
+	"github.com/tipt/tipt-go/bench/internal/process"
 )
 
 // A subject is what is measured: the node, or the floor.
@@ -43,15 +44,21 @@ func (l *lab) measure(ctx context.Context, one benchCase) (wrong int, err error)
 	if !l.Perf {
 		return wrong, nil
 	}
-	var profiles []string
+	var columns []column
 	for _, s := range subjects {
-		file := l.path(fmt.Sprintf("%s-%s.perf", one.kind, s.name))
-		if _, err := l.once(ctx, one, s, file); err != nil {
+		file := l.path(fmt.Sprintf("%s-%s.perf", one.file(), s.name))
+		report, err := l.once(ctx, one, s, file)
+		if err != nil {
 			return wrong, err
 		}
-		profiles = append(profiles, file)
+		of, err := readProfile(ctx, file, s.name, report.Spans)
+		if err != nil {
+			return wrong, err
+		}
+		columns = append(columns, of...)
 	}
-	return wrong, printProfile(ctx, l.out, subjects, profiles)
+	printProfile(l.out, columns)
+	return wrong, nil
 }
 
 // runs runs one case with the subjects in turn, and prints what is wrong.
@@ -172,13 +179,20 @@ func (l *lab) once(ctx context.Context, one benchCase, s subject, profile string
 	return report, nil
 }
 
-// record has perf watch the processes until the function it returns is called.
+// record has perf watch the processes, and those that they have started, until the function it returns
+// is called.
 func record(g *group, file string) (stop func() error, err error) {
 	var pids []string
 	for _, p := range g.processes {
-		pids = append(pids, fmt.Sprint(p.cmd.Process.Pid))
+		started, err := process.Children(p.cmd.Process.Pid)
+		if err != nil {
+			return nil, err
+		}
+		for _, pid := range append(started, p.cmd.Process.Pid) {
+			pids = append(pids, fmt.Sprint(pid))
+		}
 	}
-	cmd := exec.Command("perf", "record", "-q", "-g", "-F", "999", "-o", file, "-p", strings.Join(pids, ","))
+	cmd := exec.Command("perf", "record", "-q", "-g", "-F", "999", "-k", "CLOCK_MONOTONIC", "-o", file, "-p", strings.Join(pids, ","))
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -228,10 +242,10 @@ func (l *lab) fill(ctx context.Context, cases ...benchCase) error {
 }
 
 // A group is the processes that are measured together.
-type group struct{ processes []*process }
+type group struct{ processes []*program }
 
-// A process is a node or a floor.
-type process struct {
+// A program is a node or a floor that runs.
+type program struct {
 	cmd     *exec.Cmd
 	address string
 	log     *os.File
@@ -293,13 +307,13 @@ func (l *lab) startFloors(ctx context.Context, one benchCase) (*group, error) {
 }
 
 // start starts a program for a node's name and waits until it listens.
-func (l *lab) start(ctx context.Context, g *group, program, name string, args []string) error {
-	log, err := os.Create(l.path(program + "-" + name + ".log"))
+func (l *lab) start(ctx context.Context, g *group, executable, name string, args []string) error {
+	log, err := os.Create(l.path(executable + "-" + name + ".log"))
 	if err != nil {
 		return err
 	}
-	p := &process{log: log}
-	p.cmd = exec.Command("taskset", slices.Concat([]string{"-c", l.NodeCPU, l.path("bin", program)}, args,
+	p := &program{log: log}
+	p.cmd = exec.Command("taskset", slices.Concat([]string{"-c", l.NodeCPU, l.path("bin", executable)}, args,
 		[]string{"--node", name, "--cert", l.path(name + ".pem"), "--key", l.path(name + ".key")})...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	if err := p.cmd.Start(); err != nil {
@@ -319,7 +333,7 @@ func (l *lab) start(ctx context.Context, g *group, program, name string, args []
 			}
 		}
 		if time.Now().After(deadline) || ctx.Err() != nil {
-			return fmt.Errorf("%s does not say where it listens\n%s", program, b)
+			return fmt.Errorf("%s does not say where it listens\n%s", executable, b)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tipt/tipt-go/bench"
 )
 
 // TestRun makes measurements once, small: those that do not take seconds however small they are.
@@ -64,32 +66,43 @@ func TestChosen(t *testing.T) {
 }
 
 func TestShares(t *testing.T) {
-	counts, samples, err := countShares(strings.NewReader(`
+	columns := []column{
+		{span: bench.Span{From: 1_000_000_000, Upto: 2_000_000_000}, counts: make([]int, len(shares))},
+		{span: bench.Span{From: 2_000_000_000, Upto: 3_000_000_000}, counts: make([]int, len(shares))},
+	}
+	if err := countShares(strings.NewReader(`    0.999999000:
 	          7404a3 modernc.org/sqlite/lib.x
 	          78a45b github.com/tipt/tipt-go/store/sqlite.(*Store).Commit
 
+    1.000000000:
+	          7404a3 modernc.org/sqlite/lib.x
+	          78a45b github.com/tipt/tipt-go/store/sqlite.(*Store).Commit
+
+    1.200000000:
 	ffffffff81 do_syscall_64
 	          7404a3 modernc.org/sqlite/lib.x
 	          78a45b github.com/tipt/tipt-go/store/sqlite.(*Store).Commit
 
+    1.999999999:
 	          1 crypto/ed25519.Verify
 	          2 net/http.(*conn).serve
 
+    2.000000000:
 	          1 runtime.mallocgc
 	          1 somewhere
-`))
-	if err != nil || samples != 4 {
-		t.Fatalf("%d samples, %v", samples, err)
+`), columns); err != nil {
+		t.Fatal(err)
 	}
-	got := make(map[string]int)
-	for i, n := range counts {
-		if n > 0 {
-			got[shares[i].name] = n
+	for i, want := range []map[string]int{{"SQLite": 1, "the disk": 1, "signing and verifying": 1}, {"the rest": 1}} {
+		got := make(map[string]int)
+		for j, n := range columns[i].counts {
+			if n > 0 {
+				got[shares[j].name] = n
+			}
 		}
-	}
-	want := map[string]int{"SQLite": 1, "the disk": 1, "signing and verifying": 1, "the rest": 1}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("shares (-want +got):\n%s", diff)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("shares of column %d (-want +got):\n%s", i, diff)
+		}
 	}
 }
 

@@ -77,7 +77,7 @@ func total(pids []int, figure func(pid int) (int64, error)) (sum int64, err erro
 			return 0, err
 		}
 		sum += n
-		started, err := children(pid)
+		started, err := Children(pid)
 		if err != nil {
 			return 0, err
 		}
@@ -92,8 +92,8 @@ func total(pids []int, figure func(pid int) (int64, error)) (sum int64, err erro
 	return sum, nil
 }
 
-// children returns the processes that one has started and that have not ended.
-func children(pid int) (pids []int, err error) {
+// Children returns the processes that one has started and that have not ended.
+func Children(pid int) (pids []int, err error) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // of each thread
 	if err != nil {
 		return nil, err

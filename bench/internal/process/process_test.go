@@ -24,7 +24,7 @@ func TestTotal(t *testing.T) {
 	if err := cat.Start(); err != nil {
 		t.Fatal(err)
 	}
-	if pids, err := children(os.Getpid()); err != nil || !slices.Equal(pids, []int{cat.Process.Pid}) {
+	if pids, err := Children(os.Getpid()); err != nil || !slices.Equal(pids, []int{cat.Process.Pid}) {
 		t.Errorf("it has started %v, %v, want %d", pids, err, cat.Process.Pid)
 	}
 	if sum, err := total([]int{os.Getpid()}, number); err != nil || sum != own+int64(cat.Process.Pid) {
