@@ -72,6 +72,9 @@ func (c *cli) run(ctx context.Context, out, progress io.Writer) (err error) {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(c.Dir)) }()
 	}
+	if err := warnOfMemory(progress, c.Dir); err != nil {
+		return err
+	}
 	l := &lab{cli: c, out: out, progress: progress}
 	if err := l.build(ctx); err != nil {
 		return err
@@ -178,6 +181,21 @@ func (l *lab) certify() error {
 		if err := os.WriteFile(l.path(name), content, 0o600); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// tmpfs is the f_type of a file system in memory.
+const tmpfs = 0x01021994
+
+// warnOfMemory says when what is stored in a folder goes to no disk.
+func warnOfMemory(progress io.Writer, dir string) error {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("look at the file system of %s: %w", dir, err)
+	}
+	if st.Type == tmpfs {
+		fmt.Fprintf(progress, "warning: %s is in memory (tmpfs): what is durable costs nothing there; name a folder on a disk with --dir\n", dir)
 	}
 	return nil
 }

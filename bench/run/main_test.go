@@ -49,6 +49,16 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// Where the disk is memory, that is said.
+func TestWarnOfMemory(t *testing.T) {
+	for dir, warned := range map[string]bool{"/dev/shm": true, "/proc": false} {
+		var said bytes.Buffer
+		if err := warnOfMemory(&said, dir); err != nil || strings.Contains(said.String(), dir+" is in memory (tmpfs)") != warned {
+			t.Errorf("%s: %v, %q, want a warning: %v", dir, err, said.String(), warned)
+		}
+	}
+}
+
 func TestChosen(t *testing.T) {
 	c := cli{Cases: []string{"idle", "pairs"}, Runs: 1, Connections: []int{1, 2}}
 	chosen, err := c.chosen()
