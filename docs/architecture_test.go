@@ -46,6 +46,7 @@ var mayImport = map[string][]string{
 	"bench/floor":                {".", "seal", "bench/internal/bare", "internal/sqlite3"},
 	"bench/fill":                 {".", "bench", "store", "store/sqlite", "account"},
 	"bench/run":                  {"bench", "bench/internal/process", "internal/devca"},
+	"bench/compare":              {"bench", "bench/internal/process"},
 	"bench/allocs":               {"bench", "internal/devca", "account", "node", "seal", "store/sqlite"},
 	"bench/internal/bare":        {"."},
 	"bench/internal/process":     {},
