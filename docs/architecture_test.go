@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"internal/sqlite3":           {},
 	"internal/devca":             {},
 	"internal/tap":               {".", "internal/msgpack"},
+	"internal/vectors":           {},
 	"internal/tipttest":          {".", "internal/ws", "link", "seal", "store/sqlite", "account", "node", "internal/devca"},
 	"internal/letters":           {".", "internal/ws", "link", "seal"},
 	"cmd/tiptd":                  {".", "internal/fault", "seal", "store", "store/sqlite", "peer", "mailbox", "node", "client", "internal/limit", "internal/tap", "internal/devca", "account", "cmd/tiptd/internal/hashing"},
