@@ -124,7 +124,11 @@ func RunClient(ctx context.Context, o ClientOptions) (*Report, error) {
 		}
 	}
 	if len(chosen)+len(ran) == 0 {
-		return nil, fmt.Errorf("no clause and no scenario matches %q", o.Only)
+		var names []string
+		for _, sc := range all {
+			names = append(names, sc.name)
+		}
+		return nil, nothingChosen(c.suite.only, o.Only, ClientSide, names)
 	}
 	if correct.blocked != "" { // what it broke is why it is of no use for the others
 		chosen, ran = nil, []*T{correct}

@@ -116,7 +116,11 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, fmt.Errorf("no clause and no scenario matches %q", o.Only)
+		var names []string
+		for _, sc := range scenarios() {
+			names = append(names, sc.name)
+		}
+		return nil, nothingChosen(s.only, o.Only, NodeSide, names)
 	}
 	ran := make([]*T, len(chosen))
 	count := &count{tell: o.Progress, of: len(chosen)}

@@ -31,6 +31,10 @@ least 8 bytes. Whoever
 has the file and the passphrase reads what people write to the account, and signs in its name. gpg
 --import takes the file, too.
 
+Keys that this one took the place of do not go along. Each is a file of its own, which "tipt key new" or "tipt
+key import" named when it was replaced: carry it by a safe way, for it has no passphrase, and run "tipt key
+import --old" with it where messages to that key still wait.
+
 Example:
   tipt key export my.key`
 }
