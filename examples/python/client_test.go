@@ -228,7 +228,7 @@ func TestSealed(t *testing.T) {
 	}
 }
 
-// Once the recipient has another key, a chat that goes on seals to it, and says so.
+// Once the recipient has another key nothing more is sent, which is said, and a chat that starts anew seals to that.
 func TestChatKeyReplaced(t *testing.T) {
 	s := newScript(t)
 	s.want(t, "registered "+ada+"\n", "register", ada)
@@ -247,7 +247,8 @@ func TestChatKeyReplaced(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for _, text := range []string{"to the first", "to the second"} {
+	replace := func() *seal.UserKey {
+		t.Helper()
 		key, err := seal.NewUserKey(bob, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -255,19 +256,66 @@ func TestChatKeyReplaced(t *testing.T) {
 		if err := c.SetKey(t.Context(), key.Certificate()); err != nil {
 			t.Fatal(err)
 		}
+		return key
+	}
+	write := func(text string) {
+		t.Helper()
 		if _, err := io.WriteString(stdin, text+"\n"); err != nil {
 			t.Fatal(err)
 		}
-		if got := opened(t, letters, key); got != text {
-			t.Errorf("got %q, want %q", got, text)
-		}
 	}
+	first := replace()
+	write("to the first")
+	if got := opened(t, letters, first); got != "to the first" {
+		t.Errorf("got %q", got)
+	}
+	second := replace()
+	write("to nobody")
+	write("nor this")
 	if err := stdin.Close(); err != nil {
 		t.Fatal(err)
 	}
 	err = cmd.Wait()
-	if want := regexp.MustCompile(`^warning: the key of bob@node\.example has changed from [0-9A-F]{40} to [0-9A-F]{40}\n$`); err != nil || !want.Match(out.Bytes()) {
+	why := `the key of bob@node\.example has changed from [0-9A-F]{40} to [0-9A-F]{40}; ask bob@node\.example by another way, and start anew to accept that\n`
+	if want := regexp.MustCompile("^not sent: 'to nobody': " + why + "not sent: 'nor this': " + why + "$"); err != nil || !want.Match(out.Bytes()) {
 		t.Errorf("%v, printed\n%s\nwant %v", err, out.Bytes(), want)
+	}
+	if out, err := s.chat(ctx, "to the second\n", "TIPT_PASS="+password); err != nil || out != "" {
+		t.Errorf("%v, printed\n%s", err, out)
+	}
+	if got := opened(t, letters, second); got != "to the second" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// Of a line that is too long nothing is sent, from a pipe or a file, and those behind it are.
+func TestChatLongLine(t *testing.T) {
+	s := newScript(t)
+	s.want(t, "registered "+ada+"\n", "register", ada)
+	s.want(t, "registered "+bob+"\n", "register", bob)
+	stdin := strings.Repeat("x", 4_500_000) + "\nhello\n" + strings.Repeat("y", 2_000_001) + "\nand again\n"
+	file := filepath.Join(t.TempDir(), "lines")
+	if err := os.WriteFile(file, []byte(stdin), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []string{"pipe", "file"} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		cmd := s.chatCommand(ctx, "TIPT_PASS="+password)
+		cmd.Stdin = strings.NewReader(stdin)
+		if from == "file" {
+			f, err := os.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			cmd.Stdin = f
+		}
+		out, err := cmd.CombinedOutput()
+		if want := strings.Repeat("not sent: a line of more than 2000000 bytes\n", 2); err != nil || string(out) != want {
+			t.Errorf("%s: %v, printed\n%.1000s\nwant\n%s", from, err, out, want)
+		}
+		s.want(t, ada+": hello\n"+ada+": and again\n", "listen", bob, "--count", "2")
 	}
 }
 

@@ -10,8 +10,9 @@ TIPT_PASS and TIPT_TO, TIPT_CA for --ca and TIPT_CONNECT for --connect. With the
 `tipt conform --client --run tipt_chat.py` tests it.
 
 It keeps its token and the keys of others in memory alone. It asks for TO's key before
-each message, so that none is sealed to one that has been replaced, and warns of a new primary
-key also where the old one has certified it.
+each message, so that none is sealed to one that has been replaced. When that key has another
+primary key, or is gone, nothing more is sent: ask TO by another way, and start anew to accept
+it. So it does also where the old key has certified the new one; of a node's new key it only warns.
 """
 
 import argparse
@@ -26,6 +27,8 @@ import urllib.parse
 import tipt_client as tipt  # first: it says which packages are missing
 import websockets
 
+LONGEST = 2_000_000  # bytes of a line that are read; a message holds less
+TOO_LONG = tipt.Failure(f"a line of more than {LONGEST} bytes")
 UNREACHABLE = 0x21, 0x22  # NODE_UNREACHABLE, NODE_TIMEOUT
 STAY_AWAY = {4001: "this device has signed in elsewhere", 4002: "this device was signed out"}
 
@@ -122,7 +125,11 @@ class Chat:
     async def send_lines(self, connection):
         while True:
             if self.sending is None:
-                line = await self.lines.readline()
+                try:
+                    line = await self.lines.readline()
+                except tipt.Failure as error:
+                    print("not sent:", error, file=sys.stderr)
+                    continue
                 if not line:
                     return
                 if not line.strip():
@@ -167,16 +174,29 @@ class Chat:
                 raise
             del self.keys[node]  # the node has another one now
             key = await tipt.user_key(connection, await self.key(connection, node), to)
-        self.pin(to, key)
+        change = self.changed(to, key)
+        if change:  # somebody may want to read along
+            raise tipt.Failure(f"{change}; ask {to} by another way, and start anew to accept that")
         self.to_key = key
 
-    def pin(self, whose, key):
-        """Compare with the first primary key seen, and warn of another."""
-        now, before = key and fingerprint(key), self.pins.get(whose)
-        if before not in (None, now):
-            change = f"has changed from {before} to {now}" if now else f"({before}) was withdrawn"
-            print(f"warning: the key of {whose} {change}", file=sys.stderr)
-        self.pins[whose] = now
+    def pin(self, node, key):
+        """Warn of a node's new key."""
+        change = self.changed(node, key)
+        if change:
+            print(f"warning: {change}", file=sys.stderr)
+            self.pins[node] = fingerprint(key)
+
+    def changed(self, whose, key):
+        """What is different from the first primary key seen, which is kept. None for nothing."""
+        now = key and fingerprint(key)
+        before = self.pins.setdefault(whose, now)
+        if before == now:
+            return None
+        if before is None:
+            self.pins[whose] = now
+            return None
+        change = f"has changed from {before} to {now}" if now else f"({before}) was withdrawn"
+        return f"the key of {whose} {change}"
 
 
 def fingerprint(certificate):
@@ -202,7 +222,33 @@ class File:
         self.file = file
 
     async def readline(self):
-        return self.file.readline()
+        line = self.file.readline()
+        if len(line.rstrip(b"\n")) > LONGEST:
+            raise TOO_LONG
+        return line
+
+
+class Pipe:
+    """Lines of what has to be waited for."""
+
+    def __init__(self, reader):
+        self.reader = reader
+        self.skipping = False  # what is read is the rest of a line that is too long
+
+    async def readline(self):
+        while True:
+            try:
+                line = await self.reader.readuntil()
+            except asyncio.IncompleteReadError as error:
+                line = error.partial  # the last one
+            except asyncio.LimitOverrunError as error:
+                self.skipping = True
+                await self.reader.readexactly(error.consumed)
+                continue
+            if self.skipping:
+                self.skipping = False
+                raise TOO_LONG
+            return line
 
 
 async def standard_input():
@@ -210,11 +256,11 @@ async def standard_input():
     try:  # epoll takes no file, and not /dev/null either
         loop.add_reader(sys.stdin, lambda: None)
         loop.remove_reader(sys.stdin)
-        lines = asyncio.StreamReader(limit=2_000_000)
+        lines = asyncio.StreamReader(limit=LONGEST)
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     except (PermissionError, ValueError):
         return File(sys.stdin.buffer)
-    return lines
+    return Pipe(lines)
 
 
 async def run(options, password):
