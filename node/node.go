@@ -58,7 +58,7 @@ type Config struct {
 	// yet sent, of all connections together. If zero, 256 MiB.
 	MaxBuffered int64
 	// OwnProcess: the process does nothing but run this node, which may limit the memory of
-	// both, and collect garbage to give it back.
+	// both, collect garbage to give it back, and say how often Go does.
 	OwnProcess bool
 	// Hash is the cost of a password's hash. If zero, that of package account.
 	Hash account.HashCost
@@ -196,7 +196,7 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 	// The parts outlive ctx: the drain still needs them.
 	alive := context.WithoutCancel(ctx)
 	n.alive = alive
-	failed := make(chan error, 7) // one for each part below
+	failed := make(chan error, 8) // one for each part below
 	start := func(what string, run func(context.Context) error) (stop func()) {
 		ctx, cancel := context.WithCancel(alive)
 		done := make(chan struct{})
@@ -232,9 +232,10 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 		// net/http logs each failed TLS handshake with the peer's address.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	stopKeeping := func() {}
+	stopKeeping, stopPacing := func() {}, func() {}
 	if n.config.OwnProcess {
 		stopKeeping = start("keep the memory small", n.keepSmall)
+		stopPacing = start("pace the collections", paceGarbage)
 	}
 	stopServer := start("serve", serveHTTP(server, listener))
 	stopAdmin := func() {}
@@ -267,6 +268,7 @@ func (n *Node) Run(ctx context.Context, listener net.Listener) error {
 	n.peers.Close()
 	stopSweeper()
 	stopKeeping()
+	stopPacing()
 	stopMailboxes()
 	stopCommitter()
 	close(failed)
