@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime"
 	"sync"
 )
 
@@ -162,6 +163,9 @@ func (c *Committer) Do(ctx context.Context, ops ...Op) error {
 func (c *Committer) Run(ctx context.Context) error {
 	store := context.WithoutCancel(ctx)
 	for {
+		// Whoever can run now may have something for the same batch: the fewer there are, the less
+		// often the disk is waited for.
+		runtime.Gosched()
 		batch := c.take()
 		if batch == nil {
 			select {
