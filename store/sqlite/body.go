@@ -86,6 +86,18 @@ func (w *writer) dropBodies(selectIDs string, args ...any) error {
 	}, "DELETE FROM files WHERE id IN ("+selectIDs+") RETURNING id", args...)
 }
 
+// dropBody deletes one body. It is dropBodies without the table that SQLite makes of the ids.
+func (w *writer) dropBody(id int64) error {
+	n, err := w.c.Change("DELETE FROM bodies WHERE id = ?", id)
+	if err != nil || n > 0 {
+		return err
+	}
+	if n, err = w.c.Change("DELETE FROM files WHERE id = ?", id); n > 0 {
+		w.blobs.dropped = append(w.blobs.dropped, id)
+	}
+	return err
+}
+
 // sync puts the files of a batch on the disk.
 func (b *blobs) sync() error {
 	if len(b.created) == 0 {

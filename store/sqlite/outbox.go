@@ -91,7 +91,7 @@ func (w *writer) removeOutbox(o *store.RemoveOutbox) error {
 	if err := w.c.Exec("DELETE FROM outbox WHERE id = ?", o.ID); err != nil {
 		return err
 	}
-	if err := w.dropBodies("SELECT ?", v[0].Integer); err != nil {
+	if err := w.dropBody(v[0].Integer); err != nil {
 		return err
 	}
 	if o.Return == nil {
