@@ -12,7 +12,29 @@ func deliverScenarios() []scenario {
 		{name: "deliver-failed", clauses: []string{"T-4.80"}, run: checkFailed},
 		{name: "deliver-interrupted", clauses: []string{"T-4.81", "T-4.86"}, run: checkInterrupted},
 		{name: "deliver-window", clauses: []string{"T-4.83", "T-4.84"}, run: checkWindow},
+		{name: "times", clauses: []string{"T-2.100"}, run: checkTimes},
 	}
+}
+
+// isTime reports whether a number is milliseconds of a year between 2001 and 2286, and neither seconds nor
+// microseconds.
+func isTime(ms int64) bool { return ms > 1e12 && ms < 1e13 }
+
+// checkTimes looks at each time that a node tells.
+func checkTimes(t *T) {
+	c := t.member()
+	t.on("T-2.100")
+	want := func(what string, v *value) {
+		t.check(c, isTime(v.num()), what+" in milliseconds since 1970", fmt.Sprint(v.num()))
+	}
+	want("GET_INFO's `time`", c.wantOK(c.exchange(reqGetInfo, nil)).body.get("time"))
+	for _, device := range c.listed() {
+		want("LIST_DEVICES's `seen`", device.get("seen"))
+	}
+	c.send(c.user, "at a time")
+	want("DELIVER's `time`", c.deliverAnswered().body.get("time"))
+	c.wantOK(c.exchange(reqForward, t.forward(false, []byte("nothing sealed"))))
+	want("RETURN's `time`", c.deliverAnswered().body.get("time"))
 }
 
 func checkTaken(t *T) {

@@ -14,7 +14,7 @@ import (
 func sealScenarios() []scenario {
 	return []scenario{
 		{name: "public-key", clauses: []string{"T-5.1", "T-5.2", "T-5.3", "T-5.4"}, run: checkPublicKey},
-		{name: "seal-versions", clauses: []string{"T-5.6", "T-5.7", "T-5.8", "T-5.11", "T-5.13", "T-5.54"}, run: checkSealVersions},
+		{name: "seal-versions", clauses: []string{"T-5.6", "T-5.7", "T-5.8", "T-5.11", "T-5.13", "T-5.54", "T-5.112"}, run: checkSealVersions},
 		{name: "seal-refused", clauses: []string{"T-5.9", "T-5.10", "T-5.11", "T-5.12", "T-5.13", "T-5.14", "T-5.15", "T-5.16"}, run: checkSealRefused},
 		{name: "seal-foreign", clauses: []string{"T-5.19"}, run: checkSealForeign},
 		{name: "seal-again", clauses: []string{"T-5.48"}, run: checkSealAgain},
@@ -118,8 +118,8 @@ func checkSealVersions(t *T) {
 		{"T-5.6", "SEIPD 1", recipe{}},
 		{"T-5.7", "SEIPD 2", recipe{aead: true}},
 		{"T-5.7", "SEIPD 2 in chunks of 64 bytes", recipe{aead: true, chunk: 64}},
-		{"T-5.6", "SEIPD 1 and a literal packet with name and date", recipe{inside: named}},
-		{"T-5.7", "SEIPD 2 and a literal packet with name and date", recipe{aead: true, inside: named}},
+		{"T-5.112", "SEIPD 1 and a literal packet with name and date", recipe{inside: named}},
+		{"T-5.112", "SEIPD 2 and a literal packet with name and date", recipe{aead: true, inside: named}},
 		{"T-5.8", "a marker packet in front", recipe{before: marker}},
 		{"T-5.8", "a padding packet in front", recipe{aead: true, before: padding}},
 		{"T-5.8", "padding behind the literal packet", recipe{aead: true, inside: around(nil, padding)}},

@@ -10,15 +10,17 @@ func secondScenarios() []scenario {
 	return []scenario{
 		{name: "second-order", clauses: []string{"T-3.17", "T-3.18", "T-3.19", "T-4.67"}, run: checkSecondOrder, peer: true},
 		{name: "second-deleted", clauses: []string{"T-4.50"}, run: checkSecondDeleted, peer: true},
-		{name: "second-answers", clauses: []string{"T-4.68", "T-5.42", "T-5.44", "T-5.141"}, run: checkSecondAnswers, peer: true},
-		{name: "second-returns", clauses: []string{"T-4.95", "T-4.96", "T-5.42"}, run: checkSecondReturns, peer: true},
-		{name: "second-retries", clauses: []string{"T-4.61", "T-5.42", "T-5.53"}, run: checkSecondRetries, peer: true},
+		{name: "second-answers", clauses: []string{"T-4.68", "T-5.44", "T-5.117", "T-5.118", "T-5.141"}, run: checkSecondAnswers, peer: true},
+		{name: "second-returns", clauses: []string{"T-4.95", "T-4.96", "T-5.113", "T-5.114"}, run: checkSecondReturns, peer: true},
+		{name: "second-retries", clauses: []string{"T-4.61", "T-5.42", "T-5.53", "T-5.114", "T-5.115"}, run: checkSecondRetries, peer: true},
 		{name: "second-pauses", clauses: []string{"T-4.63"}, run: checkSecondPauses, peer: true},
+		{name: "second-asks-for-time", clauses: []string{"T-4.106"}, run: checkSecondAsksForTime, peer: true},
+		{name: "second-is-slow", clauses: []string{"T-5.141"}, run: checkSecondIsSlow, peer: true},
 		{name: "second-keys-failed", clauses: []string{"T-4.149", "T-5.141"}, run: checkFetched, peer: true},
 		{name: "second-keys-soon", clauses: []string{"T-4.72"}, run: checkFetchedSoon, peer: true},
 		{name: "second-keys-later", clauses: []string{"T-4.148"}, run: checkFetchedLater, peer: true, slow: true},
 		{name: "second-keys", clauses: []string{"T-4.70", "T-4.73"}, run: checkSecondKeys, peer: true},
-		{name: "second-certificates", clauses: []string{"T-5.44"}, run: checkSecondCertificates, peer: true},
+		{name: "second-certificates", clauses: []string{"T-5.42", "T-5.44"}, run: checkSecondCertificates, peer: true},
 		{name: "second-silent", clauses: []string{"T-5.120"}, run: checkSecondSilent, peer: true},
 	}
 }
@@ -85,7 +87,7 @@ func checkSecondAnswers(t *T) {
 	start := time.Now()
 	never := patient.ask(reqForward, s.forward(true, "never"))
 	held := s.want("never")
-	t.on("T-5.42")
+	t.on("T-5.117")
 	refusal := fields{"err", fields{"code", errMailboxFull, "msg", "full", "wait", 5}}.pack()
 	long := append(fields{"err", fields{"code", errNoSuchUser}}.pack(), make([]byte, 2_000_000)...)
 	for _, tt := range []struct {
@@ -93,6 +95,8 @@ func checkSecondAnswers(t *T) {
 		r    response
 	}{
 		{"no error", delivered},
+		{"neither err nor body", answered200(typeAnswer, fields{}.pack())},
+		{"a body that is a map", answered200(typeAnswer, fields{"body", fields{"k", 1}}.pack())},
 		{"an error", answered200(typeAnswer, refusal)},
 		{"sealed bytes", answered200(typeSealed, randomBytes(8284))},
 		{"no bytes", answered200(typeSealed, nil)},
@@ -108,21 +112,21 @@ func checkSecondAnswers(t *T) {
 		r            response
 		want         int
 	}{
-		{"T-5.42", "a 200 of type text/html", answered200("text/html", refusal), errNodeTimeout},
+		{"T-5.118", "a 200 of type text/html", answered200("text/html", refusal), errNodeTimeout},
 		{"T-5.44", "a 200 with 2,000,001 bytes", answered200(typeSealed, long[:2_000_001]), errNodeTimeout},
-		{"T-5.42", "status 500", status(500), errNodeTimeout},
-		{"T-5.42", "status 502", status(502), errNodeTimeout},
-		{"T-5.42", "status 504", status(504), errNodeTimeout},
-		{"T-5.42", "the end of the connection", response{cut: true}, errNodeTimeout},
-		{"T-5.42", "status 400", status(400), errNodeRefused},
-		{"T-5.42", "status 401", status(401), errNodeRefused},
-		{"T-5.42", "status 403", status(403), errNodeRefused},
-		{"T-5.42", "status 404", status(404), errNodeRefused},
-		{"T-5.42", "status 413", status(413), errNodeRefused},
+		{"T-5.118", "status 500", status(500), errNodeTimeout},
+		{"T-5.118", "status 502", status(502), errNodeTimeout},
+		{"T-5.118", "status 504", status(504), errNodeTimeout},
+		{"T-5.118", "the end of the connection", response{cut: true}, errNodeTimeout},
+		{"T-5.118", "status 400", status(400), errNodeRefused},
+		{"T-5.118", "status 401", status(401), errNodeRefused},
+		{"T-5.118", "status 403", status(403), errNodeRefused},
+		{"T-5.118", "status 404", status(404), errNodeRefused},
+		{"T-5.118", "status 413", status(413), errNodeRefused},
 		{"T-5.44", "a redirection", status(307, "Location", "https://"+s.face.name+"/elsewhere"), errNodeRefused},
 		{"T-5.44", "a redirection that changes the method", status(303, "Location", "/elsewhere"), errNodeRefused},
-		{"T-5.42", "status 429", status(429, "Retry-After", "1"), errNodeUnreachable},
-		{"T-5.42", "status 503", status(503, "Retry-After", "1"), errNodeUnreachable},
+		{"T-4.68", "status 429", status(429, "Retry-After", "1"), errNodeUnreachable},
+		{"T-4.68", "status 503", status(503, "Retry-After", "1"), errNodeUnreachable},
 	} {
 		t.on(tt.clause)
 		p, _ := s.respondsWith(c, tt.what, tt.r)
@@ -169,14 +173,14 @@ func checkSecondReturns(t *T) {
 		r            response
 		resp         bool
 	}{
-		{"T-4.95", "an error", answered200(typeAnswer, fields{"err", fields{"code", errNoSuchUser}}.pack()), true},
-		{"T-4.95", "a body that is a map", answered200(typeAnswer, answer(400)), true},
+		{"T-5.113", "an error", answered200(typeAnswer, fields{"err", fields{"code", errNoSuchUser}}.pack()), true},
+		{"T-5.113", "a body that is a map", answered200(typeAnswer, answer(400)), true},
 		{"T-4.96", "4,096 bytes", answered200(typeAnswer, answer(4096)), true},
 		{"T-4.96", "4,097 bytes", answered200(typeAnswer, answer(4097)), false},
-		{"T-5.42", "status 400", status(400), false},
-		{"T-5.42", "status 403", status(403), false},
-		{"T-5.42", "status 404", status(404), false},
-		{"T-5.42", "status 413", status(413), false},
+		{"T-5.114", "status 400", status(400), false},
+		{"T-5.114", "status 403", status(403), false},
+		{"T-5.114", "status 404", status(404), false},
+		{"T-5.114", "status 413", status(413), false},
 	} {
 		t.clause = ""
 		ref := randomBytes(16)
@@ -187,17 +191,30 @@ func checkSecondReturns(t *T) {
 		if p.reqt != reqReturn || !bytes.Equal(p.body.get("ref").bytes(), ref) {
 			t.fatal(c, "a RETURN after "+tt.what, p.String())
 		}
+		t.on("T-4.95")
 		t.check(c, p.body.get("node").str() == s.face.name, "node "+s.face.name, p.body.get("node").str())
+		t.on(tt.clause)
 		if tt.resp {
 			t.check(c, bytes.Equal(p.body.get("resp").bytes(), tt.r.body), "resp as the second node answered, "+tt.what, fmt.Sprintf("% x", p.body.get("resp").bytes()))
 		} else {
 			t.check(c, p.body.get("code").num() == errNodeRefused, "code NODE_REFUSED after "+tt.what, fmt.Sprint(p.body.get("code").num()))
 		}
 	}
-	t.on("T-5.42")
-	c.wantOK(c.exchange(reqForward, s.forward(false, "delivered")))
-	s.want("delivered").answer <- answered200(typeAnswer, fields{}.pack())
-	c.nothingBefore("no RETURN for a map with neither err nor body")
+	t.on("T-5.113")
+	for _, tt := range []struct {
+		what string
+		r    response
+	}{
+		{"a nil body", delivered},
+		{"neither err nor body", answered200(typeAnswer, fields{}.pack())},
+	} {
+		c.wantOK(c.exchange(reqForward, s.forward(false, tt.what)))
+		s.want(tt.what).answer <- tt.r
+		// The next is handed over when the one before is answered or returned.
+		c.wantOK(c.exchange(reqForward, s.forward(false, "behind "+tt.what)))
+		s.want("behind " + tt.what).answer <- delivered
+		c.nothingBefore("no RETURN for a map with " + tt.what)
+	}
 }
 
 // retryPatience is how long a node may take to try all again; it chooses its pauses itself.
@@ -220,11 +237,17 @@ func checkSecondRetries(t *T) {
 		{what: "a 200 of type text/html, then refused", first: answered200("text/html", []byte("<p>")), then: status(403), code: errNodeTimeout},
 		{what: "the end of the connection, then delivered", first: response{cut: true}, then: delivered, code: ok},
 		{what: "a redirection, then delivered", first: status(302, "Location", "/elsewhere"), then: delivered, code: ok},
+		{what: "status 429, then refused", first: status(429, "Retry-After", "1"), then: status(413), code: errNodeRefused},
+		{what: "status 500, then refused", first: status(500), then: status(404), code: errNodeTimeout},
+		{what: "the end of the connection, then refused", first: response{cut: true}, then: status(400), code: errNodeTimeout},
+		{what: "2,000,001 bytes, then delivered", first: answered200(typeSealed, make([]byte, 2_000_001)), then: delivered, code: ok},
 	}
 	s := t.part(t.member(), faceRetry)
 	byBody := make(map[string]*retry)
-	for _, r := range all {
+	for _, r := range all { // before the first message, which does not wait for long
 		r.c = t.member()
+	}
+	for _, r := range all {
 		t.on("T-4.61")
 		r.c.wantOK(r.c.exchange(reqForward, s.forward(false, r.what)))
 		byBody[string(s.message(r.what))] = r
@@ -249,16 +272,19 @@ func checkSecondRetries(t *T) {
 	tried := 0
 	for _, r := range all {
 		if len(r.attempts) < 2 {
+			t.on("T-5.42")
 			r.c.quiet("no RETURN yet after " + r.what)
 			continue
 		}
 		tried++
 		t.on("T-5.53")
 		t.check(r.c, r.attempts[0].header.Get("Signature") != r.attempts[1].header.Get("Signature"), "a signature of its own for each attempt", "the same")
-		t.on("T-5.42")
-		if r.code == ok {
-			r.c.nothingBefore("no RETURN of what was delivered at the second attempt")
+		if t.on("T-5.42"); r.code == ok {
+			r.c.nothingBefore("no RETURN of what was delivered at the second attempt, after " + r.what)
 			continue
+		}
+		if t.on("T-5.114"); r.code == errNodeTimeout {
+			t.on("T-5.115")
 		}
 		p := r.c.deliverAnswered()
 		t.check(r.c, p.reqt == reqReturn && p.body.get("code").num() == int64(r.code), "code "+errorName(r.code)+" after "+r.what, fmt.Sprintf("%v, code %d", p, p.body.get("code").num()))
@@ -355,9 +381,20 @@ func checkSecondCertificates(t *T) {
 		c.want(c.response(id), "FORWARD to a node with a certificate "+tt.what, errNodeUnreachable)
 		t.check(c, !s.has(tt.what), "nothing sent to a node with a certificate "+tt.what, "the message")
 	}
+	t.clause = ""
+	c.wantOK(c.exchange(reqForward, s.forward(false, "kept for later")))
+	c.quiet("no RETURN of what could not be handed over yet")
 	s.set(func(f *face) { f.certificate = good })
 	p, _ := s.respondsWith(c, "good again", delivered)
 	c.want(p, "FORWARD to the node with its certificate again", ok)
+	one := s.arrival(retryPatience, func(*post) bool { return true })
+	if one == nil {
+		t.skip(fmt.Sprintf("the node did not try again within %v, which it need not", retryPatience))
+	}
+	t.on("T-5.42")
+	t.check(c, bytes.Equal(one.body, s.message("kept for later")), "the message that could not be handed over", fmt.Sprintf("%q", s.texts()))
+	one.answer <- delivered
+	c.nothingBefore("no RETURN of what was handed over later")
 }
 
 // checkSecondSilent has the tested node connect to one that takes the connection, and then says nothing.

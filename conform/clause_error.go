@@ -10,4 +10,6 @@ var errorClauses = []Clause{
 	{"T-6.7", Must, ClientSide, Ours, "A client takes an unlisted code as a failure of unknown reason.", ""},
 	{"T-6.8", Must, NodeSide, Ours, "A FORWARD or GET_NODE_KEY to a node that this one's operator has barred is NODE_REFUSED, or comes back with that `code`.", ""},
 	{"T-6.9", Must, NodeSide, Ours, "OUTBOX_FULL answers a FORWARD with `wait` false when too much waits to be forwarded already.", ""},
+	{"T-6.100", Must, NodeSide, Ours, "What the operator drops from the outbox comes back with `code` NODE_REFUSED.", ""},
+	{"T-6.101", Must, NodeSide, Ours, "An internal error is status 500 to another node, as it is INTERNAL to a client.", faulty},
 }

@@ -10,7 +10,7 @@ var messageClauses = []Clause{
 	{"T-4.65", Must, NodeSide, Ours, "A `ref` is 16 bytes long, else MALFORMED.", ""},
 	{"T-4.66", Must, NodeSide, Ours, "A `wait` false FORWARD with a `ref` and destination that the user's outbox still holds is answered likewise.", ""},
 	{"T-4.67", Must, NodeSide, Ours, "It is queued once.", ""},
-	{"T-4.68", Must, NodeSide, Ours, "FORWARD with `wait` true has a response within 30 s, NODE_UNREACHABLE with `wait` where nothing could be sent.", ""},
+	{"T-4.68", Must, NodeSide, Ours, "FORWARD with `wait` true has a response within 30 s, NODE_UNREACHABLE with `wait` where nothing could be sent, and after 429 and 503.", ""},
 	{"T-4.69", Must, NodeSide, Ours, "To the own node, a `msg` of wrong form is NODE_REFUSED, or a RETURN with that `code`.", ""},
 	{"T-4.70", Must, NodeSide, Draft, "GET_NODE_KEY's `key` is the certificate of that node, binary, at most 8,192 bytes.", ""},
 	{"T-4.71", Must, NodeSide, Ours, "GET_NODE_KEY for a node that cannot be reached is NODE_UNREACHABLE.", ""},
@@ -50,4 +50,5 @@ var messageClauses = []Clause{
 	{"T-4.104", Must, NodeSide, Ours, "When an account is deleted its mailbox is gone.", inside},
 	{"T-4.105", Must, NodeSide, Ours, "The outbox retries for up to 5 days.", takesDays},
 	{"T-4.99", Should, ClientSide, Ours, "A client adds a random part to GOING_AWAY's `wait`.", ""},
+	{"T-4.106", Should, NodeSide, Ours, "The outbox does not try a node again before the `Retry-After` of its 429 or 503.", ""},
 }

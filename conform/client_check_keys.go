@@ -9,8 +9,12 @@ import (
 func clientKeyScenarios() []clientScenario {
 	return []clientScenario{
 		{name: "client-expired-subkey", run: clientExpiredSubkey, clauses: []string{"T-5.76"}},
+		{name: "client-revoked-subkey", run: clientRevokedSubkey, clauses: []string{"T-5.76"}},
+		{name: "client-mlkem", run: clientMLKEM, clauses: []string{"T-5.104"}},
 		{name: "client-key-rotated", run: clientKeyRotated, clauses: []string{"T-5.73", "T-7.9"}},
-		{name: "client-key-changed", run: clientKeyChanged, clauses: []string{"T-7.8"}},
+		{name: "client-key-changed", run: func(st *stage) { clientKeyChanged(st, newOpeningKey) }, clauses: []string{"T-7.8"}},
+		{name: "client-key-inherited", run: clientKeyInherited, clauses: []string{"T-7.8"}},
+		{name: "client-key-usurped", run: clientKeyUsurped, clauses: []string{"T-7.8"}},
 	}
 }
 
@@ -68,6 +72,16 @@ func (st *stage) changeKey(g *guest, clause string, next *openingKey) (out, errs
 
 func clientExpiredSubkey(st *stage) {
 	key, err := st.run.key.withExpired()
+	clientUnusableSubkey(st, key, err, "the other has expired")
+}
+
+func clientRevokedSubkey(st *stage) {
+	key, err := st.run.key.withRevoked()
+	clientUnusableSubkey(st, key, err, "the other is revoked")
+}
+
+// clientUnusableSubkey gives out a key whose first subkey is the one to seal to.
+func clientUnusableSubkey(st *stage, key *openingKey, err error, since string) {
 	if err != nil {
 		st.fatal(nil, "an OpenPGP key", err.Error())
 	}
@@ -77,7 +91,22 @@ func clientExpiredSubkey(st *stage) {
 	l := st.letter("to which subkey")
 	want := key.entity.Subkeys[0].PublicKey.KeyId
 	st.on("T-5.76")
-	st.check(g.conn, l.how != nil && l.how.subkey == want, fmt.Sprintf("a message sealed to the subkey %x, since the other has expired", want), "another one")
+	st.check(g.conn, l.how != nil && l.how.subkey == want, fmt.Sprintf("a message sealed to the subkey %x, since %s", want, since), "another one")
+}
+
+// clientMLKEM sees whether a client that knows ML-KEM prefers it.
+func clientMLKEM(st *stage) {
+	besides, alone, err := st.run.key.withMLKEM()
+	if err != nil {
+		st.fatal(nil, "an ML-KEM subkey", err.Error())
+	}
+	st.note(func() { st.keys = []*openingKey{alone} })
+	g := st.connected()
+	st.line("to ML-KEM alone")
+	if st.letterWithin("to ML-KEM alone", st.s.patience) == nil {
+		st.skip("needs a client that knows ML-KEM-768+X25519")
+	}
+	st.changeKey(g, "T-5.104", besides)
 }
 
 // resealing is how long a client may take to seal a message anew that nobody could open.
@@ -93,18 +122,39 @@ func clientKeyRotated(st *stage) {
 	}
 	out, errs := st.changeKey(g, "T-5.73", next)
 	st.on("T-7.9")
+	st.noWarning(g, next, out, errs, "the primary key is the same")
+}
+
+// noWarning wants nothing said of a key since the client had printed so many lines.
+func (st *stage) noWarning(g *guest, next *openingKey, out, errs int, since string) {
 	st.pause(500 * time.Millisecond)
 	st.mu.Lock()
 	said := strings.ToLower(strings.Join(append(st.program.out.from(out), st.program.errs.from(errs)...), " "))
 	st.mu.Unlock()
 	id := next.fingerprint()
 	warned := strings.Contains(strings.ReplaceAll(said, " ", ""), id[len(id)-8:]) || strings.Contains(said, "changed")
-	st.check(g.conn, !warned, "no word of a change: the primary key is the same", fmt.Sprintf("%q", said))
+	st.check(g.conn, !warned, "no word of a change: "+since, fmt.Sprintf("%q", said))
 }
 
-func clientKeyChanged(st *stage) {
+// clientKeyInherited gives out another key that the old one has certified.
+func clientKeyInherited(st *stage) {
 	g := st.connected()
-	next, err := newOpeningKey(otherNode)
+	next, err := st.run.key.heir(otherNode, false)
+	if err != nil {
+		st.fatal(nil, "an OpenPGP key", err.Error())
+	}
+	out, errs := st.changeKey(g, "T-7.8", next)
+	st.noWarning(g, next, out, errs, "the old primary key has certified the new one")
+}
+
+// clientKeyUsurped gives out another key that the old one has only seemingly certified.
+func clientKeyUsurped(st *stage) {
+	clientKeyChanged(st, func(name string) (*openingKey, error) { return st.run.key.heir(name, true) })
+}
+
+func clientKeyChanged(st *stage, another func(name string) (*openingKey, error)) {
+	g := st.connected()
+	next, err := another(otherNode)
 	if err != nil {
 		st.fatal(nil, "an OpenPGP key", err.Error())
 	}

@@ -36,6 +36,7 @@ var clientClauses = []Clause{
 	{"T-5.71", Must, ClientSide, Ours, "Inside the seal is a request as section 5.3 declares it, under the types of section 2.", ""},
 	{"T-5.72", Must, ClientSide, Ours, "A client sends GET_USER_KEY with `wait` true alone, and a `seal` made for this request.", ""},
 	{"T-5.73", Must, ClientSide, Ours, "After CANNOT_OPEN a client fetches the node's key anew, with `new`, and seals to that.", ""},
+	{"T-5.104", Must, ClientSide, Ours, "A client that knows ML-KEM-768+X25519 prefers such a subkey, where the certificate has one.", ""},
 	{"T-5.74", Should, ClientSide, Ours, "`mid` is a UUID of version 7.", ""},
 	{"T-5.75", Must, ClientSide, Ours, "A client takes from a sealed answer one map with nothing but zeros behind it, and after CANNOT_OPEN asks again with a new `seal`.", ""},
 	{"T-5.76", Must, ClientSide, Ours, "A client seals to a subkey that is valid, neither expired nor revoked.", ""},

@@ -380,8 +380,13 @@ var clientMessageDefects = []clientDefect{
 	reseals("T-5.70", everyClient, "compresses", func(m *resealed) { m.recipe.inside = uncompressed }),
 	reseals("T-5.70", everyClient, "a password besides", func(m *resealed) { m.recipe.password = true }),
 	reseals("T-5.70", everyClient, "large chunks", func(m *resealed) { m.recipe.aead, m.recipe.chunk = true, 1<<20 }),
-	reseals("T-5.76", "", "seals to the newest subkey", func(m *resealed) { m.recipe.to = m.keys[len(m.keys)-1] }),
+	reseals("T-5.104", "", "does not prefer ML-KEM", func(m *resealed) { m.recipe.to = m.keys[len(m.keys)-1] }),
+	reseals("T-5.76", "client-revoked-subkey", "minds no revocation", func(m *resealed) { m.recipe.to = m.keys[len(m.keys)-1] }),
+	reseals("T-5.76", "client-expired-subkey", "seals to the newest subkey", func(m *resealed) { m.recipe.to = m.keys[len(m.keys)-1] }),
 	reseals("T-5.71", everyClient, "a key more", func(m *resealed) { m.extra = []any{"more", 1} }),
+	reseals("T-2.100", everyClient, "seconds", func(m *resealed) {
+		m.msg = bin(fields{"type", 0, "body", fields{"text", mustText(m.msg), "time", uint64(time.Now().Unix())}}.pack())
+	}),
 	reseals("T-8.2", everyClient, "a TEXT without a time", func(m *resealed) {
 		m.msg = bin(fields{"type", 0, "body", fields{"text", mustText(m.msg)}}.pack())
 	}),
@@ -396,7 +401,13 @@ var clientMessageDefects = []clientDefect{
 		}
 		return nil
 	}),
-	{defect: defect{clause: "T-7.8", name: "says nothing of a new key"}, warn: func(_, _ string, _ bool) {}},
+	{defect: defect{clause: "T-7.8", only: "client-key-changed", name: "says nothing of a new key"}, warn: func(_, _ string, _ bool) {}},
+	{defect: defect{clause: "T-7.8", only: "client-key-usurped", name: "believes each certification"}, warn: func(_, _ string, _ bool) {}},
+	{defect: defect{clause: "T-7.8", only: "client-key-inherited", name: "knows no heirs"}, warn: func(_, _ string, same bool) {
+		if same {
+			fmt.Fprintln(os.Stderr, "the key has changed")
+		}
+	}},
 	{defect: defect{clause: "T-7.9", name: "warns of each new certificate"}, warn: func(_, _ string, same bool) {
 		if same {
 			fmt.Fprintln(os.Stderr, "the key has changed")

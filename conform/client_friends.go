@@ -96,17 +96,8 @@ func (st *stage) publish(c *correspondent) {
 // heir makes a new key for a user, which the old one has certified.
 func (st *stage) heir(old *correspondent) *correspondent {
 	c := st.stranger(old.address)
-	primary := old.entity.PrimaryKey
-	for name, id := range c.entity.Identities {
-		config := openingConfig(time.Minute)
-		s := &pgp.Signature{
-			Version: primary.Version, SigType: pgp.SigTypeGenericCert, PubKeyAlgo: primary.PubKeyAlgo, Hash: config.Hash(),
-			CreationTime: config.Now(), IssuerKeyId: &primary.KeyId, IssuerFingerprint: primary.Fingerprint,
-		}
-		if err := s.SignUserId(name, c.entity.PrimaryKey, old.entity.PrivateKey, config); err != nil {
-			st.fatal(nil, "an OpenPGP certificate that another has certified", err.Error())
-		}
-		id.OtherCertifications = append(id.OtherCertifications, pgp.NewVerifiableSig(s))
+	if err := certifyBy(c.entity, old.entity.PrimaryKey, old.entity.PrivateKey); err != nil {
+		st.fatal(nil, "an OpenPGP certificate that another has certified", err.Error())
 	}
 	st.publish(c)
 	return c

@@ -51,6 +51,76 @@ func (k *openingKey) withExpired() (*openingKey, error) {
 	return asOpeningKey(&e)
 }
 
+// withRevoked returns a key with a further subkey, newer than the other and revoked.
+func (k *openingKey) withRevoked() (*openingKey, error) {
+	e := *k.entity
+	e.Subkeys = append([]openpgp.Subkey(nil), e.Subkeys...)
+	if err := e.AddEncryptionSubkey(openingConfig(2 * time.Hour)); err != nil {
+		return nil, fmt.Errorf("make an OpenPGP subkey: %w", err)
+	}
+	if err := e.Subkeys[len(e.Subkeys)-1].Revoke(pgp.KeySuperseded, "", openingConfig(time.Hour)); err != nil {
+		return nil, fmt.Errorf("revoke an OpenPGP subkey: %w", err)
+	}
+	return asOpeningKey(&e)
+}
+
+// withMLKEM returns a key whose first subkey is one of ML-KEM-768 and X25519, and one whose only subkey it is.
+func (k *openingKey) withMLKEM() (besides, alone *openingKey, err error) {
+	e := *k.entity
+	e.Subkeys = nil
+	config := openingConfig(2 * time.Hour)
+	config.Algorithm = pgp.PubKeyAlgoMlkem768X25519
+	if err := e.AddEncryptionSubkey(config); err != nil {
+		return nil, nil, fmt.Errorf("make an ML-KEM subkey: %w", err)
+	}
+	if alone, err = asOpeningKey(&e); err != nil {
+		return nil, nil, err
+	}
+	both := e
+	both.Subkeys = append([]openpgp.Subkey(nil), e.Subkeys...)
+	if err := both.AddEncryptionSubkey(openingConfig(time.Hour)); err != nil { // newer, so that it is not by chance that it is not taken
+		return nil, nil, fmt.Errorf("make an OpenPGP subkey: %w", err)
+	}
+	besides, err = asOpeningKey(&both)
+	return besides, alone, err
+}
+
+// heir returns another key of the same name, which this one has certified, or somebody else in its name.
+func (k *openingKey) heir(name string, forged bool) (*openingKey, error) {
+	next, err := newOpeningKey(name)
+	if err != nil {
+		return nil, err
+	}
+	by := k.entity.PrivateKey
+	if forged {
+		other, err := newOpeningKey(name)
+		if err != nil {
+			return nil, err
+		}
+		by = other.entity.PrivateKey
+	}
+	if err := certifyBy(next.entity, k.entity.PrimaryKey, by); err != nil {
+		return nil, err
+	}
+	return asOpeningKey(next.entity)
+}
+
+// certifyBy certifies the user ids of a key by another one.
+func certifyBy(e *openpgp.Entity, primary *pgp.PublicKey, secret *pgp.PrivateKey) error {
+	config := openingConfig(time.Minute)
+	for name, id := range e.Identities {
+		s := &pgp.Signature{
+			Version: primary.Version, SigType: pgp.SigTypeGenericCert, PubKeyAlgo: primary.PubKeyAlgo, Hash: config.Hash(),
+			CreationTime: config.Now(), IssuerKeyId: &primary.KeyId, IssuerFingerprint: primary.Fingerprint,
+		}
+		if err := s.SignUserId(name, e.PrimaryKey, secret, config); err != nil {
+			return fmt.Errorf("certify an OpenPGP key: %w", err)
+		}
+		id.OtherCertifications = append(id.OtherCertifications, pgp.NewVerifiableSig(s))
+	}
+	return nil
+}
+
 func openingConfig(age time.Duration) *pgp.Config {
 	born := time.Now().Add(-age)
 	return &pgp.Config{Algorithm: pgp.PubKeyAlgoEdDSA, Time: func() time.Time { return born }}

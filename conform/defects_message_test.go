@@ -133,6 +133,8 @@ var messageDefects = []defect{
 		return f
 	}),
 	delivering("T-4.74", "another mid", func(f fields) fields { return f.with("mid", randomBytes(16)) }),
+	delivering("T-2.100", "seconds", func(f fields) fields { return f.with("time", number(f, "time")/1000) }),
+	editBody("T-2.100", "microseconds", reqGetInfo, func(f fields) fields { return f.with("time", uint64(number(f, "time"))*1000) }),
 	delivering("T-4.74", "no time", func(f fields) fields { return f.without("time") }),
 	{clause: "T-4.75", name: "spoils what is long", down: func(_ *bent, f frame) []frame {
 		if len(f.payload) > 5000 {
@@ -222,6 +224,7 @@ var nodeDefects = []defect{
 	swap("T-5.15", reqForward, errNodeRefused, ok),
 	swap("T-5.16", reqForward, errNodeRefused, ok),
 	swap("T-5.54", reqForward, ok, errNodeRefused),
+	swap("T-5.112", reqForward, ok, errNodeRefused),
 	swap("T-5.48", reqForward, errNodeRefused, ok),
 	answersWith("T-5.19", errCannotOpen, errMalformed),
 	answersWith("T-5.20", ok, errMalformed),
@@ -257,7 +260,6 @@ var nodeDefects = []defect{
 		}
 		return append(f, "more", 1).pack()
 	}),
-	pages("T-5.36", "takes what nobody signed", "/api/forward", func(p *page) { p.status = 200 }),
 	pages("T-5.37", "takes every spelling", "/api/forward", func(p *page) { p.status = 200 }),
 	pages("T-5.39", "says 403", "/api/forward", func(p *page) { p.status = 403 }),
 	pages("T-5.40", "says 400", "/api/forward", func(p *page) { p.status = 400 }),

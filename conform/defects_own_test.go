@@ -39,6 +39,8 @@ func operate(t *testing.T, n *tipttest.Node, configure func(*node.Config)) func(
 			path = "invites"
 		case "key":
 			path = "key/" + args[1]
+		case "queue":
+			path = "queue/" + args[2] + "/" + args[1]
 		case "user":
 			path = "users/" + args[2] + "/" + args[1]
 		}

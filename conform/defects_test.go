@@ -139,7 +139,7 @@ func isFirst(b *bent) bool {
 	return b.count == 1
 }
 
-var defects = slices.Concat(transportDefects, packetDefects, exchangeDefects, accountDefects, messageDefects, nodeDefects, draftDefects, ownDefects, secondDefects, quotaDefects)
+var defects = slices.Concat(transportDefects, packetDefects, exchangeDefects, accountDefects, messageDefects, nodeDefects, draftDefects, ownDefects, secondDefects, vouchDefects, statusDefects, quotaDefects)
 
 func refuse(clause, name string, f func(*http.Request) bool) defect {
 	return defect{clause: clause, name: name, admit: func(r *http.Request) int {

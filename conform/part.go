@@ -118,5 +118,12 @@ func (s *part) set(change func(*face)) {
 func (s *part) fetches() int {
 	s.node.mu.Lock()
 	defer s.node.mu.Unlock()
-	return s.face.fetches
+	return len(s.face.fetches)
+}
+
+// lastFetch is the last of them.
+func (s *part) lastFetch() fetch {
+	s.node.mu.Lock()
+	defer s.node.mu.Unlock()
+	return s.face.fetches[len(s.face.fetches)-1]
 }

@@ -44,11 +44,19 @@ const (
 	faceDumb    = "dumb"
 	faceSoon    = "soon"
 	faceLater   = "later"
+	faceSubkeys = "subkeys"
+	faceFuture  = "future"
+	faceNoKey   = "nokey"
+	faceRotated = "rotated"
+
+	faceDropped = "dropped"
+	faceAsked   = "asked"
 )
 
 var faces = []string{
 	faceOrder, faceStatus, faceRetry, faceVouch, faceKey, faceLarge, faceTLS, faceBarred, faceLoud, facePauses, faceSilent,
 	faceAbsent, faceMoved, faceFailing, faceCut, faceBusy, faceRate, faceDumb, faceSoon, faceLater,
+	faceSubkeys, faceFuture, faceNoKey, faceRotated, faceDropped, faceAsked,
 }
 
 // PeerNames are the names of the second node that the suite plays, below the one that
@@ -129,7 +137,14 @@ type face struct {
 	signer      *signer
 	key         []byte    // what /api/public_key serves
 	serves      *response // in place of the key, where not nil
-	fetches     int       // of it
+	fetches     []fetch   // of it
+}
+
+// A fetch of a face's key by the tested node.
+type fetch struct {
+	at     time.Time
+	query  string
+	header http.Header
 }
 
 // A part is what a scenario has the second node do. What it sends there begins with a tag, by
@@ -151,6 +166,7 @@ type post struct {
 	answer chan response
 	left   chan struct{} // closed when the tested node does not wait for an answer any more
 	taken  bool          // by a scenario
+	at     time.Time
 }
 
 type response struct {
@@ -159,6 +175,7 @@ type response struct {
 	body   []byte
 	cut    bool // end the connection in place of an answer
 	never  bool // do so when the tested node does not wait any more
+	slow   bool // the body does not end
 }
 
 // startPeer starts the second node.
@@ -250,7 +267,7 @@ func (p *peerNode) serve(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	f := p.faces[r.TLS.ServerName]
 	if r.Method == http.MethodGet && r.URL.Path == "/api/public_key" {
-		f.fetches++
+		f.fetches = append(f.fetches, fetch{time.Now(), r.URL.RawQuery, r.Header})
 		a := answered200(typeSealed, f.key)
 		if f.serves != nil {
 			a = *f.serves
@@ -271,7 +288,9 @@ func (p *peerNode) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // so will the tested node
 	}
-	one := &post{header: r.Header, path: r.Method + " " + r.URL.Path, host: r.Host, body: body, answer: make(chan response, 1), left: make(chan struct{})}
+	one := &post{
+		header: r.Header, path: r.Method + " " + r.URL.Path, host: r.Host, body: body, answer: make(chan response, 1), left: make(chan struct{}), at: time.Now(),
+	}
 	p.mu.Lock()
 	s := p.parts[tagOf(body)]
 	if s != nil && s.face == f {
@@ -284,6 +303,9 @@ func (p *peerNode) serve(w http.ResponseWriter, r *http.Request) {
 	select {
 	case a := <-one.answer:
 		a.write(w)
+		if a.slow {
+			one.dribble(w, r)
+		}
 	case <-r.Context().Done():
 		close(one.left)
 	}
@@ -298,7 +320,23 @@ func (a response) write(w http.ResponseWriter) {
 	_, _ = w.Write(a.body) // the tested node says when it fails
 }
 
-// answered is a response with status 200 and a type.
+// dribble goes on with an answer for as long as the tested node waits for it.
+func (one *post) dribble(w http.ResponseWriter, r *http.Request) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			_, _ = w.Write([]byte{0})                 // the context ends when it fails
+			_ = http.NewResponseController(w).Flush() // likewise
+		case <-r.Context().Done():
+			close(one.left)
+			return
+		}
+	}
+}
+
+// answered200 is a response with status 200 and a type.
 func answered200(kind string, body []byte) response {
 	return response{status: http.StatusOK, header: http.Header{"Content-Type": {kind}}, body: body}
 }

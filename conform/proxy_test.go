@@ -37,10 +37,12 @@ type defect struct {
 	// The oldest and the newest TLS, where not those of the node.
 	oldest, newest uint16
 
-	own    func(*node.Config)  // the node is one of its own, configured so and with an operator
-	second bool                // it is one that reaches the second node
-	hand   func(*http.Request) // what it hands over to the second node
-	pace   time.Duration       // at which it tries again what the second node fails to take; 0: its own
+	own    func(*node.Config)   // the node is one of its own, configured so and with an operator
+	second bool                 // it is one that reaches the second node
+	hand   func(*http.Request)  // what it hands over to the second node
+	back   func(*http.Response) // what the second node answers
+	stays  bool                 // it waits for the second node without end
+	pace   time.Duration        // at which it tries again what the second node fails to take; 0: its own
 }
 
 // A page is an HTTP response.

@@ -74,6 +74,7 @@ type voucher struct {
 	created                                              time.Time
 	private                                              ed25519.PrivateKey
 	flipped                                              bool // it does not hold
+	swapped                                              bool // `keyid` comes before `created`
 }
 
 const (
@@ -96,7 +97,11 @@ func digestOf(body []byte) string {
 
 // headers are the four of section 5.4, as t.post takes them.
 func (v voucher) headers() []string {
-	input := fmt.Sprintf(`%s;created=%d;keyid="%s";alg="%s"%s`, v.components, v.created.Unix(), v.keyID, v.algorithm, v.more)
+	created, keyID := fmt.Sprintf(";created=%d", v.created.Unix()), fmt.Sprintf(`;keyid="%s"`, v.keyID)
+	if v.swapped {
+		created, keyID = keyID, created
+	}
+	input := v.components + created + keyID + fmt.Sprintf(`;alg="%s"%s`, v.algorithm, v.more)
 	signature := ed25519.Sign(v.private, []byte(signatureBase(input, v.authority, v.digest, v.from)))
 	if v.flipped {
 		signature[7] ^= 1
@@ -121,11 +126,18 @@ func signatureBase(input, authority, digest, from string) string {
 	return base.String() + `"@signature-params": ` + input
 }
 
-// signingKey returns the Ed25519 key of a certificate's signing subkey, or nil.
+// signingKey returns the Ed25519 key of a certificate's valid subkey that signs and does nothing else, or nil.
 func (k *nodeKey) signingKey(keyID string) ed25519.PublicKey {
+	now := time.Now()
 	for i := range k.entity.Subkeys {
 		sub := &k.entity.Subkeys[i]
-		if public, is := sub.PublicKey.PublicKey.(*eddsa.PublicKey); is && hex.EncodeToString(sub.PublicKey.Fingerprint) == keyID {
+		public, is := sub.PublicKey.PublicKey.(*eddsa.PublicKey)
+		if !is || hex.EncodeToString(sub.PublicKey.Fingerprint) != keyID {
+			continue
+		}
+		binding, err := sub.LatestValidBindingSignature(now, nil)
+		if err == nil && !sub.Revoked(binding, now) && !sub.Expired(binding, now) && binding.FlagSign &&
+			!binding.FlagCertify && !binding.FlagEncryptCommunications && !binding.FlagEncryptStorage && !binding.FlagAuthenticate {
 			return public.X
 		}
 	}

@@ -50,8 +50,8 @@ type Options struct {
 	// Patience is how long a node may take for what it has to do at once; 0 is 15 s.
 	Patience time.Duration
 	// Admin is a shell command that is run with "maintenance on", "maintenance off", "invite new", "user disable NAME",
-	// "user enable NAME", "node block NAME", "node unblock NAME", "key rotate", "restart" or
-	// "kill". It is run with "maintenance off" at first, to see that it can be.
+	// "user enable NAME", "node block NAME", "node unblock NAME", "queue drop NAME", "key rotate",
+	// "restart" or "kill". It is run with "maintenance off" at first, to see that it can be.
 	Admin string
 }
 
@@ -82,7 +82,7 @@ type suite struct {
 func scenarios() []scenario {
 	return slices.Concat(
 		transportScenarios(), packetScenarios(), exchangeScenarios(), orderScenarios(), nameScenarios(), accountScenarios(),
-		deviceScenarios(), forwardScenarios(), deliverScenarios(), mailboxScenarios(), quotaScenarios(), sealScenarios(), insideScenarios(), peerScenarios(), barredScenarios(),
+		deviceScenarios(), forwardScenarios(), deliverScenarios(), mailboxScenarios(), quotaScenarios(), sealScenarios(), insideScenarios(), peerScenarios(), barredScenarios(), statusScenarios(),
 		operatorScenarios(), killedScenarios(), connectionScenarios(), slowScenarios(), draftScenarios(), secondScenarios(), vouchScenarios(),
 	)
 }
@@ -244,6 +244,9 @@ func (s *suite) play(ctx context.Context, sc scenario) *T {
 	case sc.admin && !s.operated():
 		t.skipped = "needs the operator's help: give --admin"
 		return t
+	case sc.peer && s.peer == nil:
+		t.skipped = "needs a second node, which the suite plays: give --peer"
+		return t
 	case sc.quota && s.Quota < 1 && !s.Slow:
 		t.skipped = "takes minutes: give --slow, or --quota where the node holds little"
 		return t
@@ -255,9 +258,6 @@ func (s *suite) play(ctx context.Context, sc scenario) *T {
 		return t
 	case sc.rate && s.PeerRate < 1:
 		t.skipped = "needs a node that takes few messages of another: give --peer-rate"
-		return t
-	case sc.peer && s.peer == nil:
-		t.skipped = "needs a second node, which the suite plays: give --peer"
 		return t
 	}
 	done := make(chan struct{})

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -55,8 +56,10 @@ func vouchedFor(v vouchVector, key *openpgp.Entity) (from, clause string) {
 	switch {
 	case lines("Tipt-From") > 1:
 		return "", "T-5.37"
-	case lines("Tipt-From") != 1, lines("Content-Digest") != 1, lines("Signature-Input") != 1, lines("Signature") != 1:
+	case lines("Tipt-From") == 0, lines("Content-Digest") == 0, lines("Signature-Input") == 0, lines("Signature") == 0:
 		return "", "T-5.36"
+	case lines("Content-Digest") > 1, lines("Signature-Input") > 1, lines("Signature") > 1:
+		return "", "T-5.102"
 	}
 	escaped := onlyFrom.FindStringSubmatch(header.Get("Tipt-From"))
 	if escaped == nil {
@@ -69,18 +72,33 @@ func vouchedFor(v vouchVector, key *openpgp.Entity) (from, clause string) {
 	}
 	input := signatureInput.FindStringSubmatch(header.Get("Signature-Input"))
 	signature := onlySignature.FindStringSubmatch(header.Get("Signature"))
-	if input == nil || len(input[3]) != 40 || signature == nil || header.Get("Content-Digest") != digestOf(v.Body) {
+	if input == nil || len(input[3]) != 40 || signature == nil || strings.Contains(header.Get("Content-Digest"), ", ") {
+		return "", "T-5.102"
+	}
+	if header.Get("Content-Digest") != digestOf(v.Body) {
 		return "", "T-5.36"
 	}
 	created, err := strconv.ParseInt(input[2], 10, 64)
 	now := time.Unix(v.Clock, 0)
 	if err != nil || now.Sub(time.Unix(created, 0)).Abs() > 5*time.Minute {
-		return "", "T-5.36"
+		return "", "T-5.105"
 	}
 	public := signsAlone(key, input[3], now)
+	switch {
+	case public == nil && hasKey(key, input[3]):
+		return "", "T-5.106"
+	case public == nil:
+		return "", "T-5.109"
+	}
 	b, err := base64.StdEncoding.DecodeString(signature[1])
-	base := signatureBase(input[1], "node.example", header.Get("Content-Digest"), header.Get("Tipt-From"))
-	if public == nil || err != nil || !ed25519.Verify(public, []byte(base), b) || escaped[2] != "sender.example" {
+	signedFor := func(authority string) bool {
+		base := signatureBase(input[1], authority, header.Get("Content-Digest"), header.Get("Tipt-From"))
+		return err == nil && ed25519.Verify(public, []byte(base), b)
+	}
+	switch {
+	case signedFor("other.example"), signedFor("node.example:443"):
+		return "", "T-5.103"
+	case !signedFor("node.example"), escaped[2] != "sender.example":
 		return "", "T-5.36"
 	}
 	return name + "@" + escaped[2], ""
@@ -97,6 +115,13 @@ func onlyEscape(name string) string {
 		}
 	}
 	return s.String()
+}
+
+// hasKey reports whether a certificate has a key of that fingerprint.
+func hasKey(key *openpgp.Entity, keyID string) bool {
+	return hex.EncodeToString(key.PrimaryKey.Fingerprint) == keyID || slices.ContainsFunc(key.Subkeys, func(sub openpgp.Subkey) bool {
+		return hex.EncodeToString(sub.PublicKey.Fingerprint) == keyID
+	})
 }
 
 // signsAlone returns the key of a subkey that is valid, cross-certified, and signs and does nothing else.

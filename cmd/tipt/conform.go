@@ -24,7 +24,7 @@ type conformCmd struct {
 	Connections int      `placeholder:"N" help:"The most connections that the node takes: a few hundred, for the suite takes them all."`
 	PeerRate    int      `placeholder:"N" help:"The most messages of another node that it takes a minute: a few hundred, for the suite sends more."`
 	Revision    string   `enum:"seed,draft," default:"" placeholder:"seed|draft" help:"The form of the packets: the protocol as first published, or that of its later drafts. Without it a node is tested in the former, a client in the one that it chooses."`
-	Admin       string   `placeholder:"CMD" help:"Shell command that does what the operator must: it is run with \"maintenance on\", \"maintenance off\", \"invite new\", \"user disable NAME\", \"user enable NAME\", \"node block NAME\", \"node unblock NAME\", \"key rotate\", \"restart\" or \"kill\" behind it. \"node block\" takes --peer too."`
+	Admin       string   `placeholder:"CMD" help:"Shell command that does what the operator must: it is run with \"maintenance on\", \"maintenance off\", \"invite new\", \"user disable NAME\", \"user enable NAME\", \"node block NAME\", \"node unblock NAME\", \"queue drop NAME\", \"key rotate\", \"restart\" or \"kill\" behind it. \"node block\" and \"queue drop\" take --peer too."`
 	Peer        string   `placeholder:"NAME=HOST:PORT" help:"Play a second node there, under names below NAME, which the node must reach at this address: without a URL it prints how one of tiptd is told."`
 	PeerCA      string   `name:"peer-ca" placeholder:"FILE" type:"path" help:"Certificate authority of the second node, which the node must trust; the file is made where missing."`
 	Format      string   `enum:"text,json,junit" default:"text" help:"Form of the report: text, json or junit (${default})."`
@@ -48,7 +48,8 @@ and the file operator:
   esac
 What the command does not know may fail, and is reported as not tested; so is what shows no effect. One that
 cannot be run is an error: it is run with "maintenance off" first, to see that it can be. "key rotate" is for
-good: the node has a new subkey afterwards. Only the node of --peer is blocked, so that needs both flags.
+good: the node has a new subkey afterwards. Only the node of --peer is blocked, and only what
+waits for it dropped, so that needs both flags.
 
 With a node of "tiptd dev --data DIR", which knows no restart, no kill and no other nodes:
   tipt conform wss://tipt.localhost/ws --ca DIR/ca.pem --connect 127.0.0.1:7443 --admin 'TIPT_DATA=DIR tiptd'

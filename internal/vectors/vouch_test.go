@@ -111,14 +111,15 @@ func vouchVectors(t testing.TB, r *ring) []Vouched {
 	taken := func(name, from string, after time.Duration, change func(*request)) {
 		one(Vouched{Name: name, From: from + "@" + sender, Clock: clock.Add(after).Unix()}, change, nil)
 	}
+	clause := "T-5.36" // of what follows
 	refused := func(name, reason string, change func(*request)) {
-		one(Vouched{Name: name, Clause: "T-5.36", Reason: reason}, change, nil)
+		one(Vouched{Name: name, Clause: clause, Reason: reason}, change, nil)
 	}
 	misspelt := func(from string) {
 		one(Vouched{Name: "Tipt-From " + from, Clause: "T-5.37", Reason: "Tipt-From is no address, or not in its one spelling"}, func(q *request) { q.from = from }, nil)
 	}
 	bent := func(name, reason string, bend func([][2]string) [][2]string) {
-		one(Vouched{Name: name, Clause: "T-5.36", Reason: reason}, nil, bend)
+		one(Vouched{Name: name, Clause: clause, Reason: reason}, nil, bend)
 	}
 	param := func(old, with string) func(*request) {
 		return func(q *request) { q.params = strings.Replace(q.params, old, with, 1) }
@@ -176,16 +177,18 @@ func vouchVectors(t testing.TB, r *ring) []Vouched {
 	one(Vouched{Name: "nobody vouches, without a digest"}, nil, without(fromField, digestField, inputField, signatureField))
 
 	for _, field := range []string{fromField, digestField, inputField, signatureField} {
-		clause := "T-5.36"
+		lines := "T-5.102"
 		if field == fromField {
-			clause = "T-5.37"
+			lines = "T-5.37"
 		}
-		one(Vouched{Name: "two lines of " + field, Clause: clause, Reason: "two lines of " + field}, nil, doubled(field, ""))
+		one(Vouched{Name: "two lines of " + field, Clause: lines, Reason: "two lines of " + field}, nil, doubled(field, ""))
 		bent("no "+field, "there is no "+field, without(field))
 	}
+	clause = "T-5.102"
 	for _, field := range []string{digestField, inputField, signatureField} {
 		bent("a member twice in "+field, "two members of "+field, doubled(field, ", "))
 	}
+	clause = "T-5.36"
 	bent("a signature alone", "a signature without Tipt-From", without(fromField, digestField))
 	bent("Tipt-From alone", "Tipt-From without a signature", without(digestField, inputField, signatureField))
 
@@ -196,11 +199,13 @@ func vouchVectors(t testing.TB, r *ring) []Vouched {
 		misspelt(spelling)
 	}
 
-	one(Vouched{Name: "5 minutes and a second late", Clause: "T-5.36", Reason: "created is too far from the clock", Clock: clock.Add(5*time.Minute + time.Second).Unix()}, nil, nil)
-	one(Vouched{Name: "5 minutes and a second early", Clause: "T-5.36", Reason: "created is too far from the clock", Clock: clock.Add(-5*time.Minute - time.Second).Unix()}, nil, nil)
+	one(Vouched{Name: "5 minutes and a second late", Clause: "T-5.105", Reason: "created is too far from the clock", Clock: clock.Add(5*time.Minute + time.Second).Unix()}, nil, nil)
+	one(Vouched{Name: "5 minutes and a second early", Clause: "T-5.105", Reason: "created is too far from the clock", Clock: clock.Add(-5*time.Minute - time.Second).Unix()}, nil, nil)
 	refused("another body", "the digest is not the body's", func(q *request) { q.body = "another" })
+	clause = "T-5.103"
 	refused("another node", "@authority is another node's name", func(q *request) { q.authority = "other.example" })
 	refused("a port", "@authority has a port", func(q *request) { q.authority += ":443" })
+	clause = "T-5.36"
 	refused("another method", "@method is not the request's", func(q *request) { q.method = "PUT" })
 	refused("another path", "@path is not the request's", func(q *request) { q.path = "/api/forward/" })
 	bent("another sender", "Tipt-From is not what was signed", replaced(fromField, "alice", "mallory"))
@@ -220,6 +225,7 @@ func vouchVectors(t testing.TB, r *ring) []Vouched {
 		return q.header(t, r)
 	})
 
+	clause = "T-5.102"
 	refused("another label", "the label is not tipt", func(q *request) { q.label = "sig1" })
 	refused("a component less", "other components", func(q *request) { q.components = strings.TrimSuffix(q.components, ` "tipt-from"`) })
 	refused("a component more", "other components", func(q *request) { q.components += ` "date"` })
@@ -242,19 +248,23 @@ func vouchVectors(t testing.TB, r *ring) []Vouched {
 	refused("keyid in upper case", "keyid is no fingerprint in lower case", func(q *request) { q.params = strings.Replace(q.params, r.keyID(1), strings.ToUpper(r.keyID(1)), 1) })
 	refused("keyid of 16 digits", "keyid is no fingerprint", param(r.keyID(1), r.keyID(1)[24:]))
 	bent("white space", "Signature-Input has another spelling than RFC 9651's", replaced(inputField, ";created", "; created"))
-	bent("a digest by SHA-512", "another digest than sha-256", replaced(digestField, "sha-256", "sha-512"))
 	bent("two digests", "another digest besides", replaced(digestField, "sha-256", "md5=:AA==:, sha-256"))
-	bent("a short digest", "the digest has not 32 bytes", func(header [][2]string) [][2]string { header[1][1] = "sha-256=:AAAA:"; return header })
-	bent("a digest as text", "the digest is no byte sequence", replaced(digestField, ":", `"`))
 	bent("a short signature", "the signature has not 64 bytes", func(header [][2]string) [][2]string { header[3][1] = "tipt=:AAAA:"; return header })
 	bent("a signature with a parameter", "the signature has a parameter", func(header [][2]string) [][2]string { header[3][1] += ";x"; return header })
 
+	clause = "T-5.36"
+	bent("a digest by SHA-512", "another digest than sha-256", replaced(digestField, "sha-256", "sha-512"))
+	bent("a short digest", "the digest has not 32 bytes", func(header [][2]string) [][2]string { header[1][1] = "sha-256=:AAAA:"; return header })
+	bent("a digest as text", "the digest is no byte sequence", replaced(digestField, ":", `"`))
+
+	clause = "T-5.106"
 	refused("the primary key", "the primary key does not sign", param(r.keyID(1), hex.EncodeToString(r.sender.PrimaryKey.Fingerprint)))
 	refused("the encryption subkey", "the subkey does not sign", param(r.keyID(1), r.keyID(0)))
 	refused("an expired subkey", "the subkey has expired", byKey(2))
 	refused("a revoked subkey", "the subkey is revoked", byKey(3))
 	refused("a subkey without cross-certification", "the subkey has not certified the primary key", byKey(4))
 	refused("a subkey that also encrypts", "the subkey does more than sign", byKey(5))
+	clause = "T-5.109"
 	refused("an unknown subkey", "the certificate lacks the subkey", param(r.keyID(1), strings.Repeat("0123456789", 4)))
 	return vectors
 }
