@@ -9,13 +9,15 @@ import (
 func accountScenarios() []scenario {
 	return []scenario{
 		{name: "register", clauses: []string{"T-4.11", "T-4.12"}, run: checkRegister},
+		{name: "passwords", clauses: []string{"T-4.140"}, run: checkPasswords},
+		{name: "unneeded-invitations", clauses: []string{"T-4.141"}, run: checkUnneededInvitations},
 		{name: "invitations", clauses: []string{"T-4.16", "T-4.17"}, run: checkInvitations},
 		{name: "registration-closed", clauses: []string{"T-4.18"}, run: checkRegistrationClosed},
 		{name: "sign-in", clauses: []string{"T-4.19", "T-4.20", "T-4.21", "T-4.22", "T-4.26"}, run: checkSignIn},
 		{name: "credentials", clauses: []string{"T-4.23", "T-4.24"}, run: checkCredentials},
 		{name: "failed-sign-ins", clauses: []string{"T-3.35", "T-4.53"}, run: checkFailedSignIns},
 		{name: "sign-in-times", clauses: []string{"T-4.25"}, run: checkSignInTimes},
-		{name: "set-password", clauses: []string{"T-4.38", "T-4.39", "T-4.40", "T-4.41"}, run: checkSetPassword},
+		{name: "set-password", clauses: []string{"T-4.38", "T-4.39", "T-4.40", "T-4.41", "T-4.144"}, run: checkSetPassword},
 		{name: "delete-account", clauses: []string{"T-4.46", "T-4.47", "T-4.48", "T-4.49", "T-4.101"}, run: checkDeleteAccount},
 		{name: "set-key", clauses: []string{"T-4.51", "T-4.52"}, run: checkSetKey},
 	}
@@ -41,6 +43,37 @@ func checkRegister(t *T) {
 		}
 		one := t.greeted()
 		one.try(reqSignIn, fields{"user", u.name, "pass", u.pass}, "the new account", ok)
+	}
+}
+
+// checkPasswords signs in with passwords that a mapping would make the right one.
+func checkPasswords(t *T) {
+	u := &user{name: t.name(), pass: "Pa\u00dfw\u00f6rt \uff11 "}
+	c := t.greeted()
+	c.wantOK(c.exchange(reqRegister, t.registration(u.name, u.pass)))
+	t.users = append(t.users, u)
+	t.on("T-4.140")
+	for _, pass := range []string{
+		"pa\u00dfw\u00f6rt \uff11 ", "Pa\u00dfwo\u0308rt \uff11 ", "Passw\u00f6rt \uff11 ", "Pa\u00dfw\u00f6rt 1 ", "Pa\u00dfw\u00f6rt \uff11", "Pa\u00dfw\u00f6rt\u00a0\uff11 ",
+	} {
+		c.try(reqSignIn, fields{"user", u.name, "pass", pass}, fmt.Sprintf("pass %+q for %+q", pass, u.pass), errCredentials)
+	}
+	c.try(reqSignIn, fields{"user", u.name, "pass", u.pass}, "the same bytes", ok)
+}
+
+// checkUnneededInvitations gives invitations where registration is open.
+func checkUnneededInvitations(t *T) {
+	if t.s.registration != 0 {
+		t.skip("the node's registration is not open")
+	}
+	c := t.greeted()
+	t.on("T-4.141")
+	c.try(reqRegister, fields{"user", t.name(), "pass", "long enough", "inv", ""}, "an empty inv", errInviteInvalid)
+	for _, inv := range []string{"x", letters(64)} {
+		u := &user{name: t.name(), pass: "correct horse"}
+		if c.try(reqRegister, fields{"user", u.name, "pass", u.pass, "inv", inv}, fmt.Sprintf("an inv of %d bytes, which is none", len(inv)), ok).code == ok {
+			t.users = append(t.users, u)
+		}
 	}
 }
 
@@ -229,32 +262,35 @@ func checkSignInTimes(t *T) {
 		least   = time.Millisecond
 	)
 	c := t.greeted()
-	refused := func(name string) time.Duration {
+	refused := func(name string, proof fields) time.Duration {
 		start := time.Now()
-		p := c.response(c.ask(reqSignIn, fields{"user", name, "pass", "wrong password"}))
+		p := c.response(c.ask(reqSignIn, append(fields{"user", name}, proof...)))
 		if p.code == errBusy {
 			t.skip("SIGN_IN is BUSY, and no time was compared")
 		}
 		return time.Since(start)
 	}
-	var known []*user
-	for range names {
-		known = append(known, t.newUser())
-	}
-	knownFaster, unknownFaster := 0, 0
-	for i := range pairs {
-		a, b := refused(known[i%names].name), refused(t.name())
-		if b > 2*a+least {
-			knownFaster++
+	for what, proof := range map[string]fields{"password": {"pass", "wrong password"}, "token": {"tok", randomBytes(32)}} {
+		t.clause = ""
+		var known []*user
+		for range names {
+			known = append(known, t.newUser())
 		}
-		if a > 2*b+least {
-			unknownFaster++
+		knownFaster, unknownFaster := 0, 0
+		for i := range pairs {
+			a, b := refused(known[i%names].name, proof), refused(t.name(), proof)
+			if b > 2*a+least {
+				knownFaster++
+			}
+			if a > 2*b+least {
+				unknownFaster++
+			}
 		}
-	}
-	t.on("T-4.25")
-	for who, faster := range map[string]int{"known": knownFaster, "unknown": unknownFaster} {
-		t.check(c, faster < unequal, "a wrong password refused as fast for users that are known as for those that are not",
-			fmt.Sprintf("more than twice as fast for %s users in %d of %d pairs", who, faster, pairs))
+		t.on("T-4.25")
+		for who, faster := range map[string]int{"known": knownFaster, "unknown": unknownFaster} {
+			t.check(c, faster < unequal, fmt.Sprintf("a wrong %s refused as fast for users that are known as for those that are not", what),
+				fmt.Sprintf("more than twice as fast for %s users in %d of %d pairs", who, faster, pairs))
+		}
 	}
 }
 
@@ -263,6 +299,7 @@ func checkSetPassword(t *T) {
 	mine := t.signIn(u, "dev", "mine")
 	other := t.signIn(u, "dev", "other")
 	sender := t.signIn(u, "dev", "sender", "recv", false)
+	beside := t.signIn(u, "dev", "mine", "recv", false)
 	mine.send(u, "before")
 	other.wantTexts("before the change", "before")
 	other.quiet("its places written down") // so that the answer has come
@@ -284,6 +321,9 @@ func checkSetPassword(t *T) {
 	other.wantClose("SET_PASSWORD on another device", 4002)
 	sender.wantClose("SET_PASSWORD on another device", 4002)
 	mine.alive("its own SET_PASSWORD")
+	t.on("T-4.144")
+	beside.alive("SET_PASSWORD on another connection of its device")
+	t.on("T-4.39")
 	c := t.greeted()
 	c.try(reqSignIn, fields{"user", u.name, "dev", "other", "tok", bin(other.tok)}, "another device's token after SET_PASSWORD", errCredentials)
 	t.on("T-4.38")
@@ -314,6 +354,7 @@ func checkDeleteAccount(t *T) {
 	}
 	u.gone = true
 	c.wantClose("DELETE_ACCOUNT", 4002)
+	t.check(c, c.answeredFirst(), "DELETE_ACCOUNT's response before the close", "the close before it")
 	other.wantClose("DELETE_ACCOUNT on another connection", 4002)
 	again := t.greeted()
 	again.try(reqSignIn, fields{"user", u.name, "pass", u.pass}, "a deleted account", errCredentials)

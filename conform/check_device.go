@@ -12,7 +12,7 @@ func deviceScenarios() []scenario {
 		{name: "send-only", clauses: []string{"T-4.27", "T-4.28", "T-4.29"}, run: checkSendOnly},
 		{name: "many-send-only", clauses: []string{"T-4.30"}, run: checkManySendOnly},
 		{name: "list-devices", clauses: []string{"T-4.42"}, run: checkListDevices},
-		{name: "remove-device", clauses: []string{"T-4.43", "T-4.44", "T-4.45"}, run: checkRemoveDevice},
+		{name: "remove-device", clauses: []string{"T-4.43", "T-4.44", "T-4.45", "T-4.145"}, run: checkRemoveDevice},
 		{name: "many-devices", clauses: []string{"T-4.92", "T-4.93"}, run: checkManyDevices},
 	}
 }
@@ -177,9 +177,30 @@ func checkRemoveDevice(t *T) {
 	t.on("T-4.44")
 	c.signIn(u, "dev", "two")
 	c.wantTexts("on a device that was removed, since the other has not taken it", "first")
-	t.on("T-4.43")
+	t.on("T-4.145")
 	c.try(reqRemoveDevice, fields{"dev", "two"}, "its own device", ok)
+	t.on("T-4.43")
 	c.wantClose("REMOVE_DEVICE of its own", 4002)
+	t.on("T-4.145")
+	t.check(c, c.answeredFirst(), "REMOVE_DEVICE's response before the close", "the close before it")
+}
+
+// answeredFirst reports whether a connection's last request was answered before the node closed.
+func (c *conn) answeredFirst() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	asked, answered := false, false
+	for _, x := range c.crossed {
+		switch {
+		case x.What == "packet" && x.Sent:
+			asked, answered = true, false
+		case x.What == "packet":
+			answered = true
+		case x.What == "close" && !x.Sent:
+			return asked && answered
+		}
+	}
+	return false
 }
 
 func checkManyDevices(t *T) {

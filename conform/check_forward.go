@@ -14,6 +14,7 @@ func forwardScenarios() []scenario {
 		{name: "forward-sizes", clauses: []string{"T-4.64", "T-4.65", "T-4.75"}, run: checkForwardSizes},
 		{name: "forward-order", clauses: []string{"T-3.17"}, run: checkForwardOrder},
 		{name: "unreachable", clauses: []string{"T-4.66", "T-4.68", "T-4.71", "T-4.72"}, run: checkUnreachable},
+		{name: "returns-again", clauses: []string{"T-4.97"}, run: checkReturnsAgain},
 		{name: "returns", clauses: []string{"T-4.69", "T-4.95", "T-4.97", "T-4.100"}, run: checkReturns},
 		{name: "node-key", clauses: []string{"T-4.70"}, run: checkNodeKey},
 	}
@@ -216,6 +217,27 @@ func checkReturns(t *T) {
 	again.nothingBefore("no RETURN that was taken")
 	t.on("T-4.69")
 	again.wantRefused("a msg that is nothing sealed", []byte("nothing sealed"))
+}
+
+// checkReturnsAgain answers a RETURN as a DELIVER is answered that comes again, and not at all.
+func checkReturnsAgain(t *T) {
+	c := t.member()
+	ref := randomBytes(16)
+	c.wantOK(c.exchange(reqForward, append(t.forward(false, []byte("nothing sealed")), "ref", ref)))
+	first := c.deliver()
+	t.on("T-4.97")
+	c.answer(first, errInternal)
+	c.alive("a RETURN answered INTERNAL")
+	for _, after := range []string{"a RETURN answered INTERNAL", "a connection that ended before the answer to a RETURN"} {
+		c = t.again(c)
+		p := c.deliver()
+		t.check(c, p.reqt == reqReturn && bytes.Equal(p.body.get("mid").bytes(), first.body.get("mid").bytes()) && bytes.Equal(p.body.get("ref").bytes(), ref),
+			"the same RETURN after "+after, p.String())
+		first = p
+	}
+	c.answer(first, errMalformed)
+	c.alive("a RETURN answered MALFORMED")
+	t.again(c).nothingBefore("no RETURN that was taken")
 }
 
 func checkNodeKey(t *T) {

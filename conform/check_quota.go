@@ -16,6 +16,7 @@ func quotaScenarios() []scenario {
 	return []scenario{
 		{name: "mailbox-full", clauses: []string{"T-4.94", "T-4.102", "T-4.103", "T-5.25"}, run: checkMailboxFull, slow: true, quota: true},
 		{name: "outbox-full", clauses: []string{"T-6.9"}, run: checkOutboxFull, slow: true, quota: true},
+		{name: "outbox-full-of-events", clauses: []string{"T-2.142"}, run: checkOutboxFullOfEvents, slow: true, quota: true},
 	}
 }
 
@@ -200,4 +201,32 @@ func checkOutboxFull(t *T) {
 	c.full("T-6.9", len(taken), most, refusal, errOutboxFull)
 	c.try(reqForward, body, "more than may wait to be forwarded", errOutboxFull)
 	c.alive("OUTBOX_FULL")
+}
+
+// checkOutboxFullOfEvents sends as many EVENTs as the outbox holds messages, more than once, since a busy node may
+// drop some.
+func checkOutboxFullOfEvents(t *T) {
+	if t.s.Quota < 1 {
+		t.skip("it is not known how little the node holds: give --quota")
+	}
+	const rounds, atATime = 3, 16
+	c := t.member()
+	body := t.forward(false, []byte("sealed")).with("node", "events-"+t.s.run+".invalid")
+	refusal := ok
+	for range rounds {
+		for i := range t.s.Quota {
+			c.sendBytes(c.root(fields{"ver", c.ver, "id", 0, "pakt", pktEvent, "reqt", reqForward, "body", body}).pack())
+			if i%atATime == 0 {
+				c.alive("EVENTs")
+			}
+		}
+		if refusal = c.exchange(reqForward, body).code; refusal != ok {
+			break
+		}
+	}
+	if refusal == errBusy {
+		t.skip("the node's limit was not reached: BUSY after EVENTs")
+	}
+	t.on("T-2.142")
+	t.check(c, refusal == errOutboxFull, fmt.Sprintf("OUTBOX_FULL after %d EVENTs", rounds*t.s.Quota), errorName(refusal))
 }

@@ -9,6 +9,8 @@ import (
 func secondScenarios() []scenario {
 	return []scenario{
 		{name: "second-order", clauses: []string{"T-3.17", "T-3.18", "T-3.19", "T-4.67"}, run: checkSecondOrder, peer: true},
+		{name: "second-ids", clauses: []string{"T-3.11"}, run: checkSecondIDs, peer: true},
+		{name: "second-refs", clauses: []string{"T-4.143"}, run: checkSecondRefs, peer: true},
 		{name: "second-deleted", clauses: []string{"T-4.50"}, run: checkSecondDeleted, peer: true},
 		{name: "second-answers", clauses: []string{"T-4.68", "T-5.44", "T-5.117", "T-5.118", "T-5.141"}, run: checkSecondAnswers, peer: true},
 		{name: "second-returns", clauses: []string{"T-4.95", "T-4.96", "T-5.113", "T-5.114"}, run: checkSecondReturns, peer: true},
@@ -55,6 +57,41 @@ func checkSecondOrder(t *T) {
 	}
 	next.answer <- delivered
 	a.quiet("no RETURN of what was delivered")
+}
+
+// checkSecondIDs uses each id again while a FORWARD with it waits for the second node.
+func checkSecondIDs(t *T) {
+	c := t.member()
+	s := t.part(c, faceOrder)
+	for _, id := range allIDs() {
+		t.clause = ""
+		one := t.signIn(c.user, "tok", bin(c.tok), "recv", false)
+		one.expect(id, reqForward)
+		one.sendBytes(one.request(id, reqForward, s.forward(true, fmt.Sprint(id))).pack())
+		held := s.want(fmt.Sprint(id))
+		t.on("T-3.11")
+		one.sendBytes(one.request(id, reqGetInfo, nil).pack())
+		one.wantClose(fmt.Sprintf("a REQUEST with id %d, which is in flight", id), 1002)
+		one.hang()
+		held.answer <- delivered
+	}
+}
+
+// checkSecondRefs uses a ref for another destination, and again when nothing with it waits any more.
+func checkSecondRefs(t *T) {
+	c := t.member()
+	s, other := t.part(c, faceOrder), t.part(c, faceStatus)
+	ref := randomBytes(16)
+	t.on("T-4.143")
+	c.wantOK(c.exchange(reqForward, append(s.forward(false, "one"), "ref", ref)))
+	first := s.want("one")
+	c.wantOK(c.exchange(reqForward, append(other.forward(false, "two"), "ref", ref)))
+	other.want("two").answer <- delivered
+	first.answer <- answered200(typeAnswer, fields{"err", fields{"code", errNoSuchUser}}.pack())
+	p := c.deliverAnswered() // so that it waits no longer
+	t.check(c, p.reqt == reqReturn, "a RETURN", p.String())
+	c.wantOK(c.exchange(reqForward, append(s.forward(false, "three"), "ref", ref)))
+	s.want("three").answer <- delivered
 }
 
 func checkSecondDeleted(t *T) {

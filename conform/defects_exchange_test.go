@@ -59,9 +59,15 @@ var exchangeDefects = []defect{
 		b.count++
 		return nil
 	}},
-	tolerant("T-3.11", "overlooks a second REQUEST", func(f fields) bool {
-		return number(f, "id") == 3 && number(f, "reqt") == reqGetInfo && number(f, "pakt") == pktRequest
-	}),
+	{clause: "T-3.11", name: "overlooks a second REQUEST", ask: func(b *bent, f fields) []raw {
+		switch {
+		case number(f, "reqt") == reqSetPassword:
+			b.note = "at work"
+		case number(f, "reqt") == reqGetInfo && b.note != "":
+			return []raw{}
+		}
+		return nil
+	}},
 	tolerant("T-3.12", "overlooks responses", func(f fields) bool { return number(f, "pakt") == pktResponse }),
 	requested("T-3.13", "uses one id", func(_ *bent, f fields) any { return f.with("id", 0) }).during("deliver-window"),
 	{clause: "T-3.14", name: "one table of ids", ask: func(b *bent, f fields) []raw {
@@ -185,6 +191,29 @@ var accountDefects = []defect{
 		}
 		return f
 	}),
+	swap("T-4.140", reqSignIn, errCredentials, ok),
+	swap("T-4.141", reqRegister, errInviteInvalid, ok),
+	strict("T-4.141", "wants no invitation", errInviteInvalid, func(f fields) bool {
+		return number(f, "reqt") == reqRegister && words(f.part("body"), "inv") == "x"
+	}),
+	{clause: "T-4.144", name: "closes those beside", ask: func(b *bent, f fields) []raw {
+		switch body := f.part("body"); {
+		case number(f, "reqt") == reqSignIn && words(body, "dev") == "mine" && isBool(body, "recv", 0xc2):
+			b.note = "beside"
+		case number(f, "reqt") == reqGetInfo && b.note != "":
+			return b.shut(4002)
+		}
+		return nil
+	}},
+	{clause: "T-4.145", name: "closes before it answers", ask: func(b *bent, f fields) []raw {
+		switch body := f.part("body"); {
+		case number(f, "reqt") == reqSignIn:
+			b.note = words(body, "dev")
+		case number(f, "reqt") == reqRemoveDevice && words(body, "dev") == b.note:
+			b.shut(4002)
+		}
+		return nil
+	}},
 	refusing("T-4.12", reqRegister, errPasswordInvalid),
 	swap("T-4.13", reqRegister, errPasswordInvalid, errNameTaken),
 	swap("T-4.14", reqRegister, errNameTaken, errNameInvalid),

@@ -194,6 +194,7 @@ var messageDefects = []defect{
 	}),
 	delivering("T-4.95", "neither resp nor code", func(f fields) fields { return f.without("resp").without("code") }),
 	delivering("T-4.100", "the name as it came", func(f fields) fields { return f.with("node", strings.ToUpper(words(f, "node"))) }),
+	answered("T-4.97", "INTERNAL is taken", errInternal, nil),
 	delivering("T-4.97", "a new mid each time", func(f fields) fields { return f.with("mid", randomBytes(16)) }),
 	delivering("T-8.1", "looks inside", func(f fields) fields { return f.with("msg", bin("text")) }),
 }

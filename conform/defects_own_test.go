@@ -221,6 +221,24 @@ func hasty() defect {
 	}}
 }
 
+// weighing is a node that takes its time over the tokens of those alone whom it knows.
+func weighing() defect {
+	var mu sync.Mutex // guards known
+	known := make(map[string]bool)
+	return defect{clause: "T-4.25", name: "weighs the tokens of those whom it knows", own: asUsual, ask: func(_ *bent, f fields) []raw {
+		mu.Lock()
+		defer mu.Unlock()
+		body := f.part("body")
+		switch {
+		case number(f, "reqt") == reqRegister:
+			known[words(body, "user")] = true
+		case number(f, "reqt") == reqSignIn && body.get("tok") != nil && known[words(body, "user")]:
+			time.Sleep(20 * time.Millisecond)
+		}
+		return nil
+	}}
+}
+
 // forgetful is a node that loses every tenth message of one kind, and says that it has it.
 func forgetful(clause string, wait byte, body any) defect {
 	return defect{clause: clause, name: "forgets what it has not written down", own: asUsual, ask: func(b *bent, f fields) []raw {
@@ -259,6 +277,7 @@ var ownDefects = []defect{
 	short("T-1.12", "closes with another code", longUnsigned, 1012),
 	short("T-1.33", "closes with another code", longUnsigned, 1012),
 	hasty(),
+	weighing(),
 	forgetful("T-4.62", 0xc2, nil),
 	forgetful("T-5.49", 0xc3, fields{"resp", bin(fields{"body", nil}.pack())}),
 	rotating("does not rotate", func(p *page, before []byte) { p.body = before }, nil),

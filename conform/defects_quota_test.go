@@ -129,6 +129,7 @@ var quotaDefects = []defect{
 	lost("T-4.102", func(_ *bent, f fields) bool { return says(f, "1 000007") || says(f, "4 000007") }).of(small),
 	lost("T-4.103", func(_ *bent, f fields) bool { return refuses(f, errNoSuchUser) }).of(small),
 	swap("T-6.9", reqForward, errOutboxFull, ok).of(small),
+	dropped("T-2.142", "does not count EVENTs", func(fields) bool { return true }).of(small),
 	swap("T-6.9", reqForward, errOutboxFull, errInternal).of(small),
 	quotaFirst().during("mailbox-full").of(small),
 }

@@ -202,6 +202,18 @@ func TestNodeThatFetchesAnew(t *testing.T) {
 	}
 }
 
+// A key is fetched anew a minute later.
+func TestKeyLater(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	_, o := withSecond(t, defect{})
+	o.Only, o.Slow = "second-keys-later", true
+	report := run(t, o)
+	clean(t, report)
+	if report.Count(Passed) == 0 {
+		t.Error("nothing was tested")
+	}
+}
+
 // A node that does not reach the second one is told so, and passes nothing that needs it.
 func TestUnreachedSecond(t *testing.T) {
 	n := tipttest.Start(t)
@@ -295,6 +307,11 @@ var secondDefects = []defect{
 	swap("T-4.149", reqGetNodeKey, errNodeRefused, errNodeTimeout).of2(),
 	swap("T-4.149", reqGetNodeKey, errNodeUnreachable, errNodeRefused).of2(),
 	late("T-5.141", reqGetNodeKey, 3*time.Second).of2(),
+	tolerant("T-3.11", "overlooks a second REQUEST with id 200", func(f fields) bool {
+		return number(f, "id") == 200 && number(f, "reqt") == reqGetInfo
+	}).of2().during("second-ids"),
+	loses("T-4.143", "two", ok),
+	loses("T-4.143", "three", ok),
 	swap("T-4.73", reqGetNodeKey, errNodeRefused, errNodeUnreachable).of2(),
 	delivering("T-4.96", "a long resp", func(f fields) fields {
 		if f.get("code") == nil {
