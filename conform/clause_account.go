@@ -7,7 +7,7 @@ var accountClauses = []Clause{
 	{"T-4.3", Must, NodeSide, Ours, "A node names itself in lower-case A-labels without a final dot, at most 253 bytes.", ""},
 	{"T-4.4", Must, NodeSide, Ours, "A user name is mapped by PRECIS UsernameCaseMapped wherever it comes in.", ""},
 	{"T-4.5", Must, NodeSide, Ours, "To register a name with `@`, `/`, `:` or white space, or one that PRECIS refuses, is NAME_INVALID.", ""},
-	{"T-4.6", Must, NodeSide, Ours, "A user name has 1 to 64 bytes in its mapped form, else NAME_INVALID; its raw form may be longer.", ""},
+	{"T-4.6", Must, NodeSide, Ours, "A user name has 1 to 64 bytes in its mapped form, else NAME_INVALID; its raw form may be longer, up to 255 bytes.", ""},
 	{"T-4.7", Must, NodeSide, Ours, "HANDSHAKE's body may have a `ver` that says what the packet's says; another is MALFORMED.", ""},
 	{"T-4.8", Must, NodeSide, Draft, "HANDSHAKE's response has the node's `ver`, and `comp`: whether the client's major version is not greater than the node's.", ""},
 	{"T-4.9", Must, NodeSide, Ours, "After `comp` false a node closes with 1002 and serves nothing more.", ""},

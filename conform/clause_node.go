@@ -22,7 +22,7 @@ var nodeClauses = []Clause{
 	{"T-5.19", Must, NodeSide, Ours, "A message that no key of the node opens is answered CANNOT_OPEN.", ""},
 	{"T-5.20", Must, NodeSide, Ours, "Inside the seal unknown keys are skipped.", ""},
 	{"T-5.140", Must, NodeSide, Ours, "Inside the seal a value in a larger marker than necessary, yet not wider than declared, is taken.", ""},
-	{"T-5.21", Must, NodeSide, Ours, "Inside the seal what breaks section 2, has a wrong size or is no name is answered MALFORMED.", ""},
+	{"T-5.21", Must, NodeSide, Ours, "Inside the seal what breaks section 2, has a wrong size, such as a `mid` of other than 16 bytes and a `seal` of other than 32, or is no name is answered MALFORMED.", ""},
 	{"T-5.22", Must, NodeSide, Ours, "An unknown `type` inside the seal is answered UNSUPPORTED.", ""},
 	{"T-5.23", Must, NodeSide, Ours, "MESSAGE is answered with nil, for an unknown user with NO_SUCH_USER.", ""},
 	{"T-5.24", Must, NodeSide, Ours, "A `msg` over 1,990,000 bytes inside the seal is MALFORMED.", ""},

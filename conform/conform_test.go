@@ -96,57 +96,6 @@ func declared(side Side) []scenario {
 	return all
 }
 
-// notLimits are numbers of docs/protocol.md that bound nothing, and why.
-var notLimits = map[string]string{
-	"9":    "in a map's row of markers, 90 to 9f, and in section numbers",
-	"1000": "a close code that obliges nobody",
-
-	"1975000": "the length of a text that fits when it is sealed, which keeps nobody from a longer one",
-}
-
-// TestLimits wants each number that sections 1 to 8 of the protocol name to be in a clause, with its
-// unit where it has one.
-func TestLimits(t *testing.T) {
-	b, err := os.ReadFile(protocolPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, page, _ := strings.Cut(string(b), "\n## 1. Transport")
-	page, _, _ = strings.Cut(page, "\n## 9. ")
-	for _, strip := range []string{
-		"```[^`]*```", `(?m)^#.*$`, "`[0-9a-f]{2}`", `0x[0-9a-f]{2}`, `[–-]0x[0-9a-f]{2}`, `RFC \d+`, `sections? \d(\.\d+)*`, `\(\d\.\d\)`, `\b\d\.\d\b`,
-		`SHA-256|sha-256|AES-256|Ed25519|ed25519|Curve25519|X25519|ML-KEM-768|UTF-8`, `algorithm \d+`, `(?m)^ *\d\. `, `version \d|versions? \d and \d`, `GnuPG 2\.2`,
-	} {
-		page = regexp.MustCompile(strip).ReplaceAllString(page, " ")
-	}
-	var clauses strings.Builder
-	for _, c := range Clauses() {
-		clauses.WriteString(c.Text + "\n")
-	}
-	said := make(map[string]bool)
-	for _, l := range limits(clauses.String()) {
-		said[l.number], said[l.number+" "+l.unit] = true, true
-	}
-	for _, l := range limits(page) {
-		if notLimits[l.number] == "" && !said[strings.TrimSpace(l.number+" "+l.unit)] {
-			t.Errorf("no clause has the %s %s of the protocol", l.number, l.unit)
-		}
-	}
-}
-
-type limit struct{ number, unit string }
-
-// limits finds numbers, in words too, and the units behind them.
-func limits(text string) []limit {
-	words := strings.NewReplacer("four", "4", "five", "5", "a minute", "1 min", "last minute", "1 min", "an hour", "1 h", "minutes", "min")
-	text = words.Replace(strings.Join(strings.Fields(text), " "))
-	var found []limit
-	for _, m := range regexp.MustCompile(`(\d[\d,]*\d|\d)(?: (s|ms|min|h|days|bytes|bits|KiB|GiB|labels|messages|levels)\b)?`).FindAllStringSubmatch(text, -1) {
-		found = append(found, limit{strings.ReplaceAll(m[1], ",", ""), m[2]})
-	}
-	return found
-}
-
 // TestImports keeps the suite a second reading: it shares no package with what it tests.
 func TestImports(t *testing.T) {
 	files, err := filepath.Glob("*.go")
