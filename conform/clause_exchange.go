@@ -24,6 +24,7 @@ var exchangeClauses = []Clause{
 	{"T-3.20", Must, NodeSide, Draft, "Without HANDSHAKE within 3 s of the upgrade a node closes with 1008.", ""},
 	{"T-3.21", Must, NodeSide, Ours, "Only a HANDSHAKE that was accepted stops that clock, and it does.", ""},
 	{"T-3.22", Must, NodeSide, Ours, "A request behind HANDSHAKE, REGISTER and SIGN_IN waits for their outcome.", ""},
+	{"T-3.140", Must, NodeSide, Ours, "A PING behind one of these does not wait for its outcome.", "a node may have the outcome before it comes to the PING"},
 	{"T-3.23", Must, NodeSide, Ours, "DELIVER and RETURN start after SIGN_IN's response.", ""},
 	{"T-3.24", Must, NodeSide, Ours, "MALFORMED structure is found before HANDSHAKE_REQUIRED.", ""},
 	{"T-3.25", Must, NodeSide, Seed, "Any request before HANDSHAKE is HANDSHAKE_REQUIRED, before all that follows in the order.", ""},

@@ -90,7 +90,7 @@ var limitsOf = []struct{ phrase, clause, why string }{
 	{phrase: "tag (16 bytes)", clause: "T-5.29"},
 	{phrase: "makes 8,284 bytes", clause: "T-5.29"},
 	{phrase: "any length but 8,284", clause: "T-5.29"},
-	{phrase: "`created` at most 5 min", clause: "T-5.36"},
+	{phrase: "`created` at most 5 min", clause: "T-5.105"},
 	{phrase: "is cached for at most 1 h", clause: "T-5.51"},
 	{phrase: "once 1 min for one node", clause: "T-5.38"},
 	{phrase: "with at most 2,000,000 bytes", clause: "T-5.44"},
