@@ -53,7 +53,7 @@ var exchangeDefects = []defect{
 	closes("T-3.8", 1002, 1011),
 	strict("T-3.9", "minds id 255", errMalformed, func(f fields) bool { return number(f, "id") == 255 }),
 	{clause: "T-3.10", name: "64 ids", ask: func(b *bent, f fields) []raw {
-		if number(f, "id") == 100 && b.count > 300 {
+		if number(f, "id") == 100 && b.count > 800 {
 			return b.shut(1002)
 		}
 		b.count++

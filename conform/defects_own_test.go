@@ -75,8 +75,8 @@ func TestNodeWithOperator(t *testing.T) {
 		untested  []string
 	}{
 		"open":   {func(c *node.Config) { small(c); c.Silence, c.Anonymous, c.NoLimits = time.Second, true, false }, []string{"by invitation", "not closed"}},
-		"invite": {byInvitation, []string{"--slow", "not closed", "no anonymous", "no BUSY"}},
-		"closed": {func(c *node.Config) { c.Registration = tipt.RegistrationClosed }, []string{"--slow", "by invitation", "is closed"}},
+		"invite": {byInvitation, []string{"--slow", "not closed", "not open", "no anonymous", "no BUSY"}},
+		"closed": {func(c *node.Config) { c.Registration = tipt.RegistrationClosed }, []string{"--slow", "by invitation", "not open", "is closed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -201,7 +201,7 @@ func rotating(name string, serve func(p *page, before []byte), answer func() raw
 }
 
 // costly is a node at which a password's hash takes its time.
-func costly(c *node.Config) { c.Hash = account.HashCost{Memory: 19 << 10} }
+func costly(c *node.Config) { c.Hash = account.HashCost{Memory: 64 << 10} }
 
 // hasty is a node that looks at the passwords of those alone whom it knows.
 func hasty() defect {
@@ -233,7 +233,7 @@ func weighing() defect {
 		case number(f, "reqt") == reqRegister:
 			known[words(body, "user")] = true
 		case number(f, "reqt") == reqSignIn && body.get("tok") != nil && known[words(body, "user")]:
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(200 * time.Millisecond)
 		}
 		return nil
 	}}
