@@ -37,12 +37,15 @@ var wider = map[string][]byte{
 	"str8": {0xda, 0xdb}, "str16": {0xdb}, "bin8": {0xc5, 0xc6}, "bin16": {0xc6}, "uint32": {0xcf}, "enum": {0xcc, 0xcd, 0xce, 0xcf},
 }
 
-// others are a value of each type, by kind.
-var others = []struct {
+// An other is a value in the place of one of another type.
+type other struct {
 	kind  kind
 	name  string
 	value raw
-}{
+}
+
+// others are a value of each type, by kind.
+var others = []other{
 	{kindNil, "nil", pack(nil)},
 	{kindBool, "a bool", pack(true)},
 	{kindUint, "a number", pack(1)},

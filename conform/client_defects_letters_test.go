@@ -79,7 +79,7 @@ func TestClientsThatSeeANewKey(t *testing.T) {
 // Whoever seals from end to end, and reads what is sealed, as the suite itself does, passes.
 func TestClientThatSealsByItself(t *testing.T) {
 	for name, only := range map[string]string{
-		"good":                        "client-(seals|key-unsealed|key-and-more|key-not-opened|user-key-withdrawn|signed|sender-silent|unsealable|sealed-.*)",
+		"good":                        "client-(seals|key-unsealed|key-malformed|key-and-more|key-not-opened|user-key-withdrawn|signed|sender-silent|unsealable|sealed-.*)",
 		"waits for the key of before": "client-key-seen",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,10 +102,28 @@ var clientLetterDefects = []clientDefect{
 	writes("T-8.19", "client-key-unsealed", "does not seal when it is not told to whom", func(p *penman) { p.yields = true }),
 	writes("T-8.19", "client-key-unsealed", "takes an unsealed nil", func(p *penman) {
 		p.believe = func(seal, answer []byte) (*value, error) {
-			if v, err := unpack(answer); err == nil && answerCode(v) == ok && v.get("body").get("key").isNil() {
+			if v, err := unpack(answer); err == nil && v.kind == kindMap && answerCode(v) == ok && v.get("body").get("key").isNil() {
 				return v, nil
 			}
 			return openAnswer(seal, answer)
+		}
+	}),
+	writes("T-8.19", "client-key-malformed", "takes what is no key for none", func(p *penman) {
+		p.believe = func(seal, answer []byte) (*value, error) {
+			v, err := openAnswer(seal, answer)
+			if err == nil && v.get("err") == nil && v.get("body").get("key").bytes() == nil {
+				return unpack(keyAnswer(nil))
+			}
+			return v, err
+		}
+	}),
+	writes("T-5.75", "client-key-malformed", "minds no err beside a key", func(p *penman) {
+		p.believe = func(seal, answer []byte) (*value, error) {
+			v, err := openAnswer(seal, answer)
+			if err != nil || v.get("body").get("key").bytes() == nil {
+				return v, err
+			}
+			return unpack(keyAnswer(bin(v.get("body").get("key").bytes())))
 		}
 	}),
 	writes("T-5.33", "", "takes an unsealed key", func(p *penman) {

@@ -144,7 +144,25 @@ func isDeliver(f fields) bool {
 }
 
 var clientPacketDefects = []clientDefect{
-	responds("T-2.27", "", errMalformed, ok),
+	responds("T-2.27", "client-malformed", errMalformed, ok),
+	hears("T-2.27", "client-bad-sign-in", "minds no address", func(_ *bent, f fields, asked int) any {
+		if body := f.part("body"); asked == reqSignIn && body != nil {
+			return f.with("body", body.with("addr", "somebody@"+playedNode))
+		}
+		return nil
+	}),
+	edits("T-2.120", "", "does not say what is malformed", pktResponse, 0, func(f fields) fields {
+		if f.code() == errMalformed {
+			return f.with("err", fields{"code", errMalformed})
+		}
+		return f
+	}),
+	hears("T-2.121", "client-bad-forward", "waits for a good response", func(_ *bent, f fields, asked int) any {
+		if asked == reqForward && number(f, "pakt") == pktResponse && f.get("body") != nil && f.part("body").get("resp") == nil {
+			return []raw{}
+		}
+		return nil
+	}),
 	ends("T-2.35", "", "minds events", 1002, func(f fields, _ int) bool { return number(f, "pakt") == pktEvent }),
 	edits("T-2.37", everyClient, "a short version", pktRequest, reqForward, func(f fields) fields { return f.with("ver", "1.0") }),
 	edits("T-2.37", everyClient, "a key more", pktRequest, reqForward, func(f fields) fields { return append(f, "more", 1) }),
@@ -159,6 +177,13 @@ var clientPacketDefects = []clientDefect{
 	ends("T-2.72", "", "minds what is not smallest", 1002, func(f fields, _ int) bool {
 		v, err := unpack(f.pack())
 		return err == nil && slices.ContainsFunc(v.faults(1), func(f fault) bool { return f.clause == "T-2.10" })
+	}),
+	ends("T-2.72", "", "minds what is wide in a RETURN", 1002, func(f fields, _ int) bool {
+		v, err := unpack(f.pack())
+		return err == nil && number(f, "pakt") == pktRequest && number(f, "reqt") == reqReturn && !v.get("body").get("time").smallest()
+	}),
+	ends("T-2.35", "", "minds an event that is malformed", 1002, func(f fields, _ int) bool {
+		return number(f, "pakt") == pktEvent && number(f, "reqt") == evtGoingAway && number(f.part("body"), "wait") < 0
 	}),
 	ends("T-2.73", "", "minds a nil reqt", 1002, func(f fields, _ int) bool { return number(f, "pakt") == pktResponse && f.get("reqt") != nil }),
 	ends("T-2.74", "", "minds unknown keys", 1002, func(f fields, _ int) bool { return f.get("early") != nil }),

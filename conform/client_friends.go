@@ -142,16 +142,16 @@ func (st *stage) certificate(address string) []byte {
 	return nil
 }
 
-// userKey is the answer to GET_USER_KEY.
-func (st *stage) userKey(l *letter, user string) bin {
+// userKey is the answer to GET_USER_KEY before it is sealed.
+func (st *stage) userKey(user string) fields {
 	var key any
 	if certificate := st.certificate(user); certificate != nil {
 		key = bin(certificate)
 	}
-	return l.sealed(keyAnswer(key))
+	return fields{"body", fields{"key", key}}
 }
 
-// keyAnswer is an answer to GET_USER_KEY before it is sealed. The key is a bin, or nil.
+// keyAnswer is such an answer with a key: a bin, or nil.
 func keyAnswer(key any) raw { return fields{"body", fields{"key", key}}.pack() }
 
 // sealed seals an answer to GET_USER_KEY, if it says with what.

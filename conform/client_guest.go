@@ -159,14 +159,19 @@ func (g *guest) reply(p *packet, body any) {
 	if body != nil {
 		f = append(f, "body", body)
 	}
+	encode := fields.pack
+	if g.encode != nil {
+		encode = g.encode
+	}
+	g.replyAs(p, encode(f))
+}
+
+// replyAs answers a request with a packet that was made.
+func (g *guest) replyAs(p *packet, b raw) {
 	g.mu.Lock()
 	delete(g.theirs, p.id)
 	g.mu.Unlock()
-	if g.encode != nil {
-		g.sendBytes(g.encode(f))
-		return
-	}
-	g.sendBytes(f.pack())
+	g.sendBytes(b)
 }
 
 // tell sends the client an event.
@@ -290,11 +295,16 @@ func (st *stage) response(l *letter) any {
 	if !l.wait {
 		return nil
 	}
-	answer := bin(fields{"body", nil}.pack())
-	if user := l.user(); user != "" {
-		answer = st.userKey(l, user)
+	st.mu.Lock()
+	encode := st.rules.inside
+	st.mu.Unlock()
+	if encode == nil {
+		encode = fields.pack
 	}
-	return fields{"resp", answer}
+	if user := l.user(); user != "" {
+		return fields{"resp", l.sealed(encode(st.userKey(user)))}
+	}
+	return fields{"resp", bin(encode(fields{"body", nil}))}
 }
 
 // admit answers SIGN_IN.

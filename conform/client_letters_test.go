@@ -128,6 +128,9 @@ func (p *penman) certificate(ctx context.Context, c *client.Client, user tipt.Ad
 			return nil, errNotLearned
 		}
 		key := answer.get("body").get("key")
+		if answer.get("err") != nil || key == nil || key.kind != kindNil && key.kind != kindBin {
+			return nil, errNotLearned
+		}
 		if key.isNil() {
 			return p.withdrawn(user.String()), nil
 		}

@@ -52,6 +52,7 @@ type rules struct {
 	header      http.Header      // of that answer
 	version     string           // of the protocol; "" for 1.0.0
 	greet       func(*guest)     // before anything of the client is read
+	inside      func(fields) raw // encodes the answers of other nodes; nil for the smallest encodings
 	// answer is called with each request and event, on the connection's reader. It returns true
 	// where nothing more is to be done about it.
 	answer func(g *guest, p *packet, l *letter) bool
