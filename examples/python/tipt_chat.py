@@ -91,11 +91,12 @@ class Chat:
         self.sending = None
 
     async def use(self, connection):
-        answer = await connection.request(tipt.HANDSHAKE)
+        answer = await connection.request(tipt.HANDSHAKE, keys=tipt.COMPATIBLE)
         if not answer["comp"]:
             sys.exit(f"the node speaks only version {answer['ver']}")
         answer = await connection.request(
-            tipt.SIGN_IN, {"user": self.user, "dev": self.device, **self.secret})
+            tipt.SIGN_IN, {"user": self.user, "dev": self.device, **self.secret},
+            tipt.SIGNED_IN)
         if "tok" in answer:
             self.secret = {"tok": answer["tok"]}
         receiving = asyncio.create_task(self.receive(connection))

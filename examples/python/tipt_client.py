@@ -62,7 +62,7 @@ class Connection:
 
     def __init__(self, socket):
         self.socket = socket
-        self.waiting = {}  # id -> future, of our requests in flight
+        self.waiting = {}  # id -> future and keys of the answer, of our requests in flight
         self.serving = set()  # ids of the node's requests that we have not answered
         self.requests = asyncio.Queue()  # of the node; None after the last
         self.going_away = 0  # seconds to stay away, once the node has said so
@@ -79,7 +79,7 @@ class Connection:
             pass  # socket.close_code tells why
         finally:
             self.requests.put_nowait(None)
-            for future in self.waiting.values():
+            for future, _ in self.waiting.values():
                 if not future.done():
                     future.set_exception(ConnectionError("the connection ended"))
 
@@ -92,7 +92,10 @@ class Connection:
         if pakt == RESPONSE:
             if packet is None or id not in self.waiting:
                 return False
-            future = self.waiting.pop(id)
+            future, keys = self.waiting[id]
+            if "err" not in packet and wrong(packet["body"], keys):
+                return False
+            del self.waiting[id]
             if not future.done():  # nobody may wait for it any more
                 future.set_result(packet)
         elif pakt == REQUEST:
@@ -100,11 +103,11 @@ class Connection:
                 return False
             self.serving.add(id)
             if packet is None:
-                await self.respond({"id": id}, MALFORMED)
+                await self.respond({"id": id}, MALFORMED, "the packet, or its body")
             elif packet["reqt"] not in BODIES:
                 await self.respond(packet, UNSUPPORTED)
-            elif not fits(packet["body"], BODIES[packet["reqt"]]):
-                await self.respond(packet, MALFORMED)
+            elif key := wrong(packet["body"], BODIES[packet["reqt"]]):
+                await self.respond(packet, MALFORMED, key)
             else:
                 self.requests.put_nowait(packet)
         elif pakt == EVENT:
@@ -114,20 +117,23 @@ class Connection:
             return False
         return True
 
-    async def request(self, reqt, body=None):
-        """Send a REQUEST and return the body of its RESPONSE."""
+    async def request(self, reqt, body=None, keys=None):
+        """Send a REQUEST and return the body of its RESPONSE, which has these keys."""
         id = next(i for i in range(256) if i not in self.waiting)
-        future = self.waiting[id] = asyncio.get_running_loop().create_future()
+        future = asyncio.get_running_loop().create_future()
+        self.waiting[id] = future, keys
         await self.write({"id": id, "pakt": REQUEST, "reqt": reqt, "body": body})
         packet = await future
         if "err" in packet:
             raise TiptError(packet["err"])
         return packet.get("body")
 
-    async def respond(self, request, error=None):
+    async def respond(self, request, error=None, wrong_key=None):
         self.serving.discard(request["id"])
         packet = {"id": request["id"], "pakt": RESPONSE}
-        await self.write(packet if error is None else {**packet, "err": {"code": error}})
+        if error is not None:
+            packet["err"] = {"code": error, **({"msg": wrong_key} if wrong_key else {})}
+        await self.write(packet)
 
     async def write(self, packet):
         await self.socket.send(msgpack.packb({"ver": VERSION, **packet}))
@@ -137,11 +143,16 @@ class Connection:
         await asyncio.wait({self.reader})
 
 
-# Bodies of the node's requests: the types of their keys, or their one length.
+# Bodies of the node's requests: the types of their keys, their one length, or type and most bytes.
 BODIES = {
-    DELIVER: {"mid": 16, "from?": str, "time": int, "msg": bytes},
-    RETURN: {"mid": 16, "ref?": 16, "node": str, "time": int, "resp?": bytes, "code?": int},
+    DELIVER: {"mid": 16, "from?": (str, 318), "time": int, "msg": bytes},
+    RETURN: {"mid": 16, "ref?": 16, "node": (str, 253), "time": int, "resp?": (bytes, 4096),
+             "code?": int},
 }
+# Bodies of its answers to ours. All others are nil.
+COMPATIBLE = {"ver": (str, 64), "comp": bool}
+SIGNED_IN = {"addr": (str, 318), "tok?": 32}
+KEY, ANSWER = {"key": bytes}, {"resp": bytes}
 
 
 ERR = {"code": int, "msg?": str, "wait?": int}
@@ -152,17 +163,31 @@ def is_uint(value, most):
 
 
 def fits(body, keys):
-    """Whether a body has these keys. Others are left to the future, section 2."""
-    if type(body) is not dict:
-        return False
+    return wrong(body, keys) is None
+
+
+def wrong(body, keys):
+    """What in a body is not as its keys want it, None for nothing. Other keys are left to the
+    future, section 2. Without any keys the body is to be nil."""
+    if type(body) is not dict or keys is None:
+        return None if body is keys else "body"
     for key, wanted in keys.items():
         name = key.rstrip("?")
         if name not in body and key != name:
             continue
-        value, length = body.get(name), wanted if type(wanted) is int else None
-        if type(value) is not (bytes if length else wanted) or length and len(value) != length:
-            return False
-    return True
+        value, least, most = body.get(name), None, None
+        if type(wanted) is int:
+            wanted, least, most = bytes, wanted, wanted
+        elif type(wanted) is tuple:
+            wanted, most = wanted
+        if type(value) is not wanted or wanted is int and value < 0:
+            return name
+        size = len(value.encode() if wanted is str else value) if most else 0
+        if most and size > most or least and size < least:
+            return name
+    if keys is BODIES[RETURN] and ("resp" in body) == ("code" in body):
+        return "resp or code"
+    return None
 
 
 def well_formed(message):
@@ -237,7 +262,7 @@ async def send(connection, options, password):
     user = options.me.partition("@")[0]
     to, _, node = options.to.partition("@")
     await connection.request(SIGN_IN, {
-        "user": user, "dev": "python-send", "pass": password, "recv": False})
+        "user": user, "dev": "python-send", "pass": password, "recv": False}, SIGNED_IN)
     key = await node_key(connection, node)
     certificate = await user_key(connection, key, options.to)
     mid = message_id()
@@ -249,7 +274,7 @@ async def send(connection, options, password):
 async def listen(connection, options, password):
     user = options.me.partition("@")[0]
     await connection.request(SIGN_IN, {
-        "user": user, "dev": "python-listen", "pass": password})
+        "user": user, "dev": "python-listen", "pass": password}, SIGNED_IN)
     seen = set()  # a message may come more than once
     while len(seen) != options.count:
         request = await connection.requests.get()
@@ -285,7 +310,8 @@ def refusal(body):
 
 async def node_key(connection, node, new=False):
     """The certificate of a node."""
-    return member(await connection.request(GET_NODE_KEY, {"node": node, "new": new}), "key")
+    answer = await connection.request(GET_NODE_KEY, {"node": node, "new": new}, KEY)
+    return answer["key"]
 
 
 async def user_key(connection, certificate, whom):
@@ -295,8 +321,8 @@ async def user_key(connection, certificate, whom):
     secret = os.urandom(32)
     request = msgpack.packb({"type": GET_USER_KEY, "body": {"user": user, "seal": secret}})
     answer = await connection.request(
-        FORWARD, {"node": node, "wait": True, "msg": seal(certificate, request)})
-    return key_in(member(answer, "resp"), secret)
+        FORWARD, {"node": node, "wait": True, "msg": seal(certificate, request)}, ANSWER)
+    return key_in(answer["resp"], secret)
 
 
 def key_in(answer, secret):
@@ -312,20 +338,13 @@ def key_in(answer, secret):
         rest = answer[unpacker.tell():]
     except Exception:  # it may be any bytes at all
         pass
-    if fits(found, {"err": dict}) and fits(found["err"], ERR):
+    if fits(found, {"err": dict}) and fits(found["err"], ERR) and "body" not in found:
         raise TiptError(found["err"])
-    if sealed and fits(found, {"body": dict}) and not any(rest):
+    if sealed and fits(found, {"body": dict}) and "err" not in found and not any(rest):
         key = found["body"].get("key", False)
         if key is None or type(key) is bytes:
             return key
     raise Failure("the answer about the recipient's key cannot be used")
-
-
-def member(body, name):
-    """The bytes of that name in an answer of the node."""
-    if not fits(body, {name: bytes}):
-        raise Failure(f"the node's answer has no {name}")
-    return body[name]
 
 
 def content(text, certificate):
@@ -397,7 +416,7 @@ def printable(text):
 async def run(options, password):
     connection = await connect(options)
     try:
-        answer = await connection.request(HANDSHAKE)
+        answer = await connection.request(HANDSHAKE, keys=COMPATIBLE)
         if not answer["comp"]:
             sys.exit(f"the node speaks only version {answer['ver']}")
         await options.do(connection, options, password)
