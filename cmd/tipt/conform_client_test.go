@@ -39,7 +39,20 @@ func conformClient(t *testing.T, tipt, command string, args ...string) (stdout [
 	return out.Bytes(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
-// Our client and the example pass.
+// What no client is tested for without --slow, and what the seed's form has no place for.
+var untested = []string{"T-1.5", "T-1.25", "T-1.26", "T-7.3", "T-8.8", "T-8.12", "T-8.13", "T-8.124", "T-9.7"}
+
+// What ours are not tested for besides: they are no scripts in browsers, send one line after the other, and
+// make no key by themselves.
+var untestedOfOurs = append([]string{"T-1.36", "T-3.78", "T-8.11"}, untested...)
+
+// What the example is not tested for besides: it answers before it has printed, and has no key.
+var untestedOfExample = append([]string{
+	"T-3.76", "T-8.3", "T-8.7", "T-8.10", "T-8.14", "T-8.15", "T-8.16", "T-8.17", "T-8.20", "T-8.21",
+	"T-8.120", "T-8.121", "T-8.122", "T-8.123", "T-8.126",
+}, untestedOfOurs...)
+
+// Our client and the example pass, and leave no more untested than is known.
 func TestClientConformance(t *testing.T) {
 	tipt, err := tipttest.Build(t.TempDir(), "tipt")
 	if err != nil {
@@ -49,10 +62,16 @@ func TestClientConformance(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, command := range map[string]string{"tipt chat": "'" + tipt + "' chat", "tipt_chat.py": "'" + chat + "'"} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name, command string
+		untested      []string
+	}{
+		{"tipt chat", "'" + tipt + "' chat", untestedOfOurs},
+		{"tipt_chat.py", "'" + chat + "'", untestedOfExample},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			out, stderr, status := conformClient(t, tipt, command, "--format", "json")
+			out, stderr, status := conformClient(t, tipt, tt.command, "--format", "json")
 			if status != 0 {
 				t.Errorf("exit status %d: %s", status, stderr)
 			}
@@ -63,20 +82,24 @@ func TestClientConformance(t *testing.T) {
 			if len(report.Blocked) > 0 {
 				t.Errorf("not set up: %q", report.Blocked)
 			}
-			passed := 0
+			passed, left := 0, []string(nil)
 			for _, c := range report.Clauses {
-				switch {
-				case c.Status == "passed":
+				switch c.Status {
+				case "passed":
 					passed++
-				case c.Status == "failed", c.Status == "warning":
-					t.Errorf("%s: %+v", c.ID, c.Findings)
-				case strings.HasPrefix(c.Why, "the scenario"), strings.HasPrefix(c.Why, "the client"),
-					strings.Contains(c.Why, "--slow") && !slices.Contains(slowOfClients, c.ID):
-					t.Errorf("%s was not tested: %s", c.ID, c.Why)
+				case "not tested":
+					left = append(left, c.ID)
+					if !slices.Contains(tt.untested, c.ID) {
+						t.Errorf("%s was not tested: %s", c.ID, c.Why)
+					}
+				default:
+					t.Errorf("%s: %s: %+v", c.ID, c.Status, c.Findings)
 				}
 			}
-			if passed < 70 {
-				t.Errorf("only %d clauses were tested", passed)
+			for _, id := range tt.untested {
+				if !slices.Contains(left, id) {
+					t.Errorf("%s is not among what was not tested: take it off the list", id)
+				}
 			}
 			t.Logf("%d clauses passed in %.1f s", passed, report.Seconds)
 		})
