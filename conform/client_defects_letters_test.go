@@ -246,7 +246,8 @@ func ringed() clientDefect {
 }
 
 func holding(name string, holds func(m *endToEnd, from, to *openpgp.Entity) bool) clientDefect {
-	return writes("T-8.3", "", "takes "+name, func(p *penman) { p.holds = holds })
+	// Whatever form it has, so that two signatures are judged at all.
+	return writes("T-8.3", "", "takes "+name, func(p *penman) { p.holds, p.open = holds, (*correspondent).openEndToEnd })
 }
 
 // intends reports whether a signature names a certificate.
