@@ -97,6 +97,14 @@ func checkUserKey(t *T) {
 	answer = c.key("a user whose key was removed", userKey(other.user.name, seal), seal)
 	none = answer.get("body").get("key")
 	t.check(c, none != nil && none.isNil(), "a nil key", "something else")
+	t.on("T-5.29")
+	seal = randomBytes(32)
+	sealed := t.seal(userKey(other.user.name, seal), recipe{})
+	_, before := c.hand(sealed)
+	other.wantOK(other.exchange(reqSetKey, fields{"key", bin(certificate)}))
+	_, behind := c.hand(sealed)
+	t.check(c, !bytes.Equal(before[:min(12, len(before))], behind[:min(12, len(behind))]),
+		"another nonce in the answer to the same request, once another key is set", fmt.Sprintf("% x in both", before[:min(12, len(before))]))
 	t.on("T-5.31")
 	request := func(body fields) raw { return fields{"type", 1, "body", body}.pack() }
 	for _, tt := range []struct {

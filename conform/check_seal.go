@@ -155,13 +155,26 @@ func checkSealRefused(t *T) {
 		b[len(b)-fromEnd] ^= 1
 		return b
 	}
-	signature := pgpPacket(tagSignature, append([]byte{4, 0, 22, 8, 0, 0, 0, 0, 1, 2, 0, 1, 1, 0, 1}, 1))
+	cut := func(n int) func([]byte) []byte { return func(b []byte) []byte { return b[:len(b)-n] } }
+	made := pgpPacket(tagSignature, append([]byte{4, 0, 22, 8, 0, 0, 0, 0, 1, 2, 0, 1, 1, 0, 1}, 1))
 	with := func(r recipe) []byte { return c.sealed("refused", r) }
 	inside := func(f func([]byte) []byte) recipe { return recipe{inside: f} }
 	second := literal(message(c.user.name, randomBytes(16), []byte("second")))
 	// A session key that no packet hands over: none in front.
 	plain := message(c.user.name, randomBytes(16), []byte("plain"))
 	whole := with(recipe{})
+	bare, err := unprotected(plain, t.s.key.to)
+	if err != nil {
+		t.fatal(nil, "a message without integrity protection", err.Error())
+	}
+	author, err := newCorrespondent(c.user.name + "@" + t.s.node)
+	if err != nil {
+		t.fatal(nil, "an OpenPGP key", err.Error())
+	}
+	onePass, signed := signature{by: author, intended: t.s.key.entity}.packets(plain, true)
+	asSigned := func(before, behind []byte) recipe { // what was signed is inside
+		return inside(func([]byte) []byte { return slices.Concat(before, literal(plain), behind) })
+	}
 	for _, tt := range []struct {
 		clause, what string
 		b            []byte
@@ -174,8 +187,12 @@ func checkSealRefused(t *T) {
 		{"T-5.16", "no literal packet, but padding by ZIP", with(inside(func([]byte) []byte { return inBlocks(1, 100)(nil) }))},
 		{"T-5.9", "a compressed packet by ZIP that is cut off", with(inside(func(l []byte) []byte { return pgpPacket(tagCompressed, append([]byte{1, 1, 0xff, 0, 0, 0xff}, l...)) }))},
 		{"T-5.9", "a compressed packet by ZLIB", with(inside(t.zlibbed))},
-		{"T-5.10", "a signature packet behind the literal one", with(inside(func(l []byte) []byte { return slices.Concat(l, signature) }))},
-		{"T-5.10", "a signature packet before the literal one", with(inside(func(l []byte) []byte { return slices.Concat(signature, l) }))},
+		{"T-5.10", "a signature packet behind the literal one", with(inside(func(l []byte) []byte { return slices.Concat(l, made) }))},
+		{"T-5.10", "a signature packet before the literal one", with(inside(func(l []byte) []byte { return slices.Concat(made, l) }))},
+		{"T-5.10", "a signature that holds, and its one-pass packet", with(asSigned(onePass, signed))},
+		{"T-5.10", "a signature that holds before the literal packet", with(asSigned(signed, nil))},
+		{"T-5.10", "a signature that holds behind the literal packet", with(asSigned(nil, signed))},
+		{"T-5.10", "a one-pass packet alone before the literal one", with(asSigned(onePass, nil))},
 		{"T-5.11", "chunks of 512 KiB", with(recipe{aead: true, chunk: 512 << 10})},
 		{"T-5.11", "chunks of 4 MiB", with(recipe{aead: true, chunk: 4 << 20})},
 		{"T-5.12", "a session key by password besides", with(recipe{password: true})},
@@ -189,6 +206,10 @@ func checkSealRefused(t *T) {
 		{"T-5.15", "a byte of the last tag flipped, SEIPD 2", flip(recipe{aead: true}, 1)},
 		{"T-5.15", "a byte of the text flipped, SEIPD 2", flip(recipe{aead: true}, 40)},
 		{"T-5.15", "the end cut off", whole[:len(whole)-1]},
+		{"T-5.15", "SEIPD 1 without MDC", with(recipe{data: cut(22)})},
+		{"T-5.15", "SEIPD 2 without its last tag", with(recipe{aead: true, data: cut(16)})},
+		{"T-5.15", "SEIPD 2 that ends after some of its chunks", with(recipe{aead: true, chunk: 64, data: cut(64 + 32)})},
+		{"T-5.15", "no integrity protection", bare},
 		{"T-5.15", "no encryption at all", literal(plain)},
 		{"T-5.15", "the session key alone", whole[:bytes.LastIndex(whole, []byte{0xd2, 0xff})]},
 		{"T-5.16", "a literal packet behind the message", with(recipe{behind: literal([]byte("x"))})},

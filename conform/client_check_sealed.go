@@ -2,7 +2,6 @@ package conform
 
 import (
 	"bytes"
-	"crypto/aes"
 	"fmt"
 	"slices"
 	"time"
@@ -153,23 +152,17 @@ func clientSealedRefused(st *stage) {
 	}
 }
 
-// unprotected is a text in a packet of the kind that has no integrity protection (RFC 9580, section 5.7).
+// unprotected is a text in a packet of the kind that has no integrity protection.
 func (e *exhibition) unprotected(text string) []byte {
-	const tag = 9
-	key, plain := randomBytes(32), literal(textMessage(text))
 	to, can := e.to.EncryptionKey(time.Now(), nil)
-	block, err := aes.NewCipher(key)
-	if err != nil || !can {
-		e.fatal(nil, "a cipher, and a subkey that encrypts", fmt.Sprint(err))
+	if !can {
+		e.fatal(nil, "a subkey that encrypts", "none")
 	}
-	var b bytes.Buffer
-	if err := pgp.SerializeEncryptedKeyAEAD(&b, to.PublicKey, pgp.CipherAES256, false, key, nil); err != nil {
-		e.fatal(nil, "an encrypted session key", err.Error())
+	msg, err := unprotected(textMessage(text), to.PublicKey)
+	if err != nil {
+		e.fatal(nil, "a message without integrity protection", err.Error())
 	}
-	stream, prefix := pgp.NewOCFBEncrypter(block, randomBytes(block.BlockSize()), pgp.OCFBResync)
-	stream.XORKeyStream(plain, plain)
-	b.Write(pgpPacket(tag, slices.Concat(prefix, plain)))
-	return b.Bytes()
+	return msg
 }
 
 // clientSealedBefore gives the client a key with a subkey that another has taken the place of.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	pgp "github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
@@ -210,6 +211,52 @@ func pages(clause, name, path string, change func(*page)) defect {
 	return d
 }
 
+// opens is a node that takes messages with a packet of that kind at the end.
+func opens(clause, name string, tag byte) defect {
+	return defect{clause: clause, name: name, ask: func(b *bent, f fields) []raw {
+		v, err := unpack(rawOf(f.part("body").get("msg")))
+		if number(f, "reqt") != reqForward || err != nil {
+			return nil
+		}
+		r, kind := pgp.NewOpaqueReader(bytes.NewReader(v.bytes())), byte(0)
+		for p, err := r.Next(); err == nil; p, err = r.Next() {
+			kind = p.Tag
+		}
+		if kind != tag {
+			return nil
+		}
+		return b.tell(fields{"ver", "1.0.0", "id", f.get("id"), "pakt", pktResponse, "body", fields{"resp", bin(fields{}.pack())}})
+	}}
+}
+
+// repeating is a node that answers one message as it did the first time, without a look at it.
+func repeating(clause, name string) defect {
+	var mu sync.Mutex // guards known
+	known := make(map[string]any)
+	return defect{clause: clause, name: name, ask: func(b *bent, f fields) []raw {
+		if number(f, "reqt") == reqForward {
+			b.note = string(rawOf(f.part("body").get("msg")))
+		}
+		return nil
+	}, say: func(b *bent, f fields, asked int) any {
+		if asked != reqForward {
+			return nil
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if body, is := known[b.note]; is {
+			return f.with("body", body)
+		}
+		known[b.note] = f.get("body")
+		return nil
+	}}
+}
+
+func rawOf(v any) raw {
+	b, _ := v.(raw)
+	return b
+}
+
 var nodeDefects = []defect{
 	pages("T-5.1", "another type", "/api/public_key", func(p *page) { p.header.Set("Content-Type", "text/plain") }),
 	pages("T-5.2", "no caching", "/api/public_key", func(p *page) { p.header.Set("Cache-Control", "no-cache") }),
@@ -227,6 +274,7 @@ var nodeDefects = []defect{
 	swap("T-5.54", reqForward, ok, errNodeRefused),
 	swap("T-5.112", reqForward, ok, errNodeRefused),
 	swap("T-5.48", reqForward, errNodeRefused, ok),
+	opens("T-5.15", "opens what has no integrity protection", tagUnprotected),
 	answersWith("T-5.19", errCannotOpen, errMalformed),
 	answersWith("T-5.20", ok, errMalformed),
 	answersWith("T-5.21", errMalformed, ok),
@@ -253,6 +301,7 @@ var nodeDefects = []defect{
 		return nil
 	}),
 	answers("T-5.29", "a short answer", func(resp raw) raw { return resp[:len(resp)-1] }),
+	repeating("T-5.29", "has one nonce for one seal"),
 	answers("T-5.31", "unsealed errors", func(resp raw) raw { return fields{"err", fields{"code", errNoSuchUser}}.pack() }),
 	answers("T-5.34", "a key more", func(resp raw) raw {
 		f, err := unpackFields(resp)

@@ -86,11 +86,12 @@ func pgpPacket(tag byte, body []byte) []byte {
 
 // Packet types of RFC 9580.
 const (
-	tagSignature  = 2
-	tagCompressed = 8
-	tagMarker     = 10
-	tagLiteral    = 11
-	tagPadding    = 21
+	tagSignature   = 2
+	tagCompressed  = 8
+	tagUnprotected = 9
+	tagMarker      = 10
+	tagLiteral     = 11
+	tagPadding     = 21
 )
 
 func literal(plain []byte) []byte {
@@ -168,6 +169,23 @@ func (r recipe) seal(plain []byte, node *pgp.PublicKey) ([]byte, error) {
 	}
 	b.Write(pgpPacket(tagSealed, body))
 	b.Write(r.behind)
+	return b.Bytes(), nil
+}
+
+// unprotected seals in a packet of the kind that has no integrity protection (RFC 9580, section 5.7).
+func unprotected(plain []byte, to *pgp.PublicKey) ([]byte, error) {
+	key, inner := randomBytes(32), literal(plain)
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("make the cipher: %w", err)
+	}
+	var b bytes.Buffer
+	if err := pgp.SerializeEncryptedKeyAEAD(&b, to, pgp.CipherAES256, false, key, nil); err != nil {
+		return nil, fmt.Errorf("encrypt a session key: %w", err)
+	}
+	stream, prefix := pgp.NewOCFBEncrypter(block, randomBytes(block.BlockSize()), pgp.OCFBResync)
+	stream.XORKeyStream(inner, inner)
+	b.Write(pgpPacket(tagUnprotected, slices.Concat(prefix, inner)))
 	return b.Bytes(), nil
 }
 
