@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -53,10 +54,11 @@ func clientLost(st *stage) {
 }
 
 const (
-	unreached = 12 * time.Second // how long the node cannot be reached
+	unreached = 16 * time.Second // how long the node cannot be reached
 	// A client with windows of 1 s, 2 s, 4 s and so on makes more attempts than these in that time
-	// once in ten million times.
-	fewAttempts = 8
+	// once in a hundred million times.
+	fewAttempts = 9
+	alike       = 0.06 // by how much two pauses may differ that are meant to be the same
 )
 
 func clientBacksOff(st *stage) {
@@ -76,12 +78,30 @@ func clientBacksOff(st *stage) {
 	attempts := len(at) - 1
 	st.check(nil, attempts > 0, fmt.Sprintf("an attempt to connect again within %v", unreached), st.state())
 	st.check(nil, attempts <= fewAttempts, fmt.Sprintf("at most %d attempts within %v, as exponential back-off makes", fewAttempts, unreached), fmt.Sprint(attempts))
+	var pauses []float64
+	for i := range attempts {
+		pauses = append(pauses, at[i+1].Sub(at[i]).Seconds())
+	}
 	doubling := attempts >= 3
-	for i := 2; i <= min(attempts, 4); i++ {
-		ratio := at[i].Sub(at[i-1]).Seconds() / at[i-1].Sub(at[i-2]).Seconds()
-		doubling = doubling && math.Abs(ratio-2) < 0.06
+	for i := 1; i < min(attempts, 4); i++ {
+		doubling = doubling && math.Abs(pauses[i]/pauses[i-1]-2) < alike
 	}
 	st.check(nil, !doubling, "pauses with full jitter", "pauses that double exactly")
+	st.check(nil, !even(pauses), "pauses that grow, with full jitter", fmt.Sprintf("the same one again and again, of about %.1f s", slices.Max(append(pauses, 0))))
+}
+
+// even reports whether pauses are all the same, but for the first, which may be none. Random ones of windows
+// that double are once in some hundred thousand times.
+func even(pauses []float64) bool {
+	for apart := range 2 {
+		if len(pauses) < 3+2*apart {
+			continue
+		}
+		if rest := pauses[apart:]; slices.Max(rest)-slices.Min(rest) < alike*slices.Max(rest) {
+			return true
+		}
+	}
+	return false
 }
 
 // stayAway closes with a code after which a client does not come again by itself.
@@ -155,11 +175,18 @@ func givenUp(name string, code int) clientScenario {
 			r.answer = func(_ *guest, _ *packet, l *letter) bool { return l != nil && l.text == line }
 		})
 		st.line(line)
-		for range 2 {
+		var usual []string // what it prints at a loss
+		var closed mark
+		for n := range 2 {
 			l := st.letter(line)
+			closed = st.mark()
 			l.g.close(code)
 			g = st.again()
 			st.signedIn(g)
+			if n == 0 {
+				st.pause(time.Second / 5) // for what it prints once it is back
+				usual = st.since(closed)
+			}
 		}
 		st.on("T-7.7")
 		if st.letterWithin(line, time.Second) != nil {
@@ -170,10 +197,11 @@ func givenUp(name string, code int) clientScenario {
 		st.check(g.conn, st.letterWithin(line, 0) == nil, fmt.Sprintf("a message not to be sent after a second close with %d", code), "it is")
 		_ = st.program.stdin.Close() // it may have ended
 		if st.program.ended(grace); st.program.hasEnded() != "" {
-			st.mu.Lock()
-			silent := st.program.errs.count() == 0 && st.program.out.count() == 0
-			st.mu.Unlock()
-			st.check(nil, st.program.err != nil || !silent, "a report of the failure: printed, or by the exit status", "none")
+			after := st.since(closed)
+			told := slices.ContainsFunc(after, func(s string) bool {
+				return strings.Contains(s, line) || strings.Contains(strings.ToLower(s), "fail")
+			}) || news(after, usual)
+			st.check(nil, st.program.err != nil || told, "a report of the failure: printed, or by the exit status", fmt.Sprintf("%q, after %q at the first close", after, usual))
 		}
 	}}
 }

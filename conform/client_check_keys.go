@@ -19,10 +19,9 @@ func clientKeyScenarios() []clientScenario {
 }
 
 // changeKey gives the destination another key, has it answer CANNOT_OPEN once, and sees the client seal to
-// the new one. It returns how many lines the client had printed just before it fetched that.
-func (st *stage) changeKey(g *guest, clause string, next *openingKey) (out, errs int) {
+// the new one. It returns what the client had printed just before it fetched that.
+func (st *stage) changeKey(g *guest, clause string, next *openingKey) (before mark) {
 	var once, fresh bool // guarded by st.mu
-	count := func() { out, errs = st.program.out.count(), st.program.errs.count() }
 	st.line("under the first key")
 	st.letter("under the first key")
 	st.behave(func(r *rules) {
@@ -33,8 +32,7 @@ func (st *stage) changeKey(g *guest, clause string, next *openingKey) (out, errs
 			}
 			refuse := l.isMessage() && !once
 			if refuse {
-				once = true
-				count()
+				once, before = true, st.marked()
 			}
 			st.mu.Unlock()
 			switch {
@@ -54,9 +52,7 @@ func (st *stage) changeKey(g *guest, clause string, next *openingKey) (out, errs
 	} else {
 		g.wantTaken(g.ask(reqReturn, returned(l.ref, "resp", cannotOpen())), "a RETURN with CANNOT_OPEN")
 		st.pause(200 * time.Millisecond) // for what it says about the RETURN
-		st.mu.Lock()
-		count()
-		st.mu.Unlock()
+		before = st.mark()
 	}
 	st.on(clause)
 	st.line("under the second key")
@@ -67,7 +63,7 @@ func (st *stage) changeKey(g *guest, clause string, next *openingKey) (out, errs
 	st.check(g.conn, asked, "GET_NODE_KEY with `new` after CANNOT_OPEN", "none")
 	want := next.entity.Subkeys[0].PublicKey.KeyId
 	st.check(g.conn, second.how != nil && second.how.subkey == want, fmt.Sprintf("a message sealed to the subkey %x", want), "another one")
-	return out, errs
+	return before
 }
 
 func clientExpiredSubkey(st *stage) {
@@ -120,17 +116,15 @@ func clientKeyRotated(st *stage) {
 	if err != nil {
 		st.fatal(nil, "an OpenPGP key", err.Error())
 	}
-	out, errs := st.changeKey(g, "T-5.73", next)
+	before := st.changeKey(g, "T-5.73", next)
 	st.on("T-7.9")
-	st.noWarning(g, next, out, errs, "the primary key is the same")
+	st.noWarning(g, next, before, "the primary key is the same")
 }
 
-// noWarning wants nothing said of a key since the client had printed so many lines.
-func (st *stage) noWarning(g *guest, next *openingKey, out, errs int, since string) {
-	st.pause(500 * time.Millisecond)
-	st.mu.Lock()
-	said := strings.ToLower(strings.Join(append(st.program.out.from(out), st.program.errs.from(errs)...), " "))
-	st.mu.Unlock()
+// noWarning wants nothing said of a key since the client had printed that.
+func (st *stage) noWarning(g *guest, next *openingKey, before mark, since string) {
+	st.pause(settling)
+	said := strings.ToLower(strings.Join(st.since(before), " "))
 	id := next.fingerprint()
 	warned := strings.Contains(strings.ReplaceAll(said, " ", ""), id[len(id)-8:]) || strings.Contains(said, "changed")
 	st.check(g.conn, !warned, "no word of a change: "+since, fmt.Sprintf("%q", said))
@@ -143,8 +137,8 @@ func clientKeyInherited(st *stage) {
 	if err != nil {
 		st.fatal(nil, "an OpenPGP key", err.Error())
 	}
-	out, errs := st.changeKey(g, "T-7.8", next)
-	st.noWarning(g, next, out, errs, "the old primary key has certified the new one")
+	before := st.changeKey(g, "T-7.8", next)
+	st.noWarning(g, next, before, "the old primary key has certified the new one")
 }
 
 // clientKeyUsurped gives out another key that the old one has only seemingly certified.
@@ -154,11 +148,23 @@ func clientKeyUsurped(st *stage) {
 
 func clientKeyChanged(st *stage, another func(name string) (*openingKey, error)) {
 	g := st.connected()
+	rotated, err := st.run.key.rotated()
+	if err != nil {
+		st.fatal(nil, "an OpenPGP key", err.Error())
+	}
 	next, err := another(otherNode)
 	if err != nil {
 		st.fatal(nil, "an OpenPGP key", err.Error())
 	}
-	out, errs := st.changeKey(g, "T-7.8", next)
-	warned := st.await(func() bool { return st.program.out.count() > out || st.program.errs.count() > errs })
-	st.check(g.conn, warned, "a warning, since another primary key has taken the place of the first", "nothing printed")
+	before := st.changeKey(g, "T-7.8", rotated)
+	st.pause(settling)
+	usual := st.since(before) // at a change that is none
+	before = st.changeKey(g, "T-7.8", next)
+	st.pause(settling)
+	said := st.since(before)
+	st.check(g.conn, news(said, usual), "a warning, since another primary key has taken the place of the first",
+		fmt.Sprintf("%q, after %q when only the subkey was another", said, usual))
 }
+
+// settling is for what a client prints about what it has just done.
+const settling = 500 * time.Millisecond

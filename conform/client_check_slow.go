@@ -83,7 +83,8 @@ func clientUserKeyChanged(st *stage) {
 	if !opened {
 		st.skip(unopened)
 	}
-	if bare, _ := e.shown("that is not signed", quill); bare == good {
+	bare, _ := e.shown("that is not signed", quill)
+	if bare == good {
 		st.skip(unmarked)
 	}
 	if others, _ := e.shown("that is signed by another user", plume, e.signed(plume)); others != good {
@@ -117,7 +118,8 @@ func clientUserKeyChanged(st *stage) {
 		if tt.certified {
 			st.check(e.g.conn, shown == good && !warned, "a message "+tt.what+" shown as signed, without a warning", fmt.Sprintf("%q", shown))
 		} else {
-			st.check(e.g.conn, shown != good || warned, "a warning at a message "+tt.what, "none")
+			// Beside the message, or by a mark of its own.
+			st.check(e.g.conn, warned || shown != good && shown != bare, "a warning at a message "+tt.what, fmt.Sprintf("%q, and nothing else printed", shown))
 		}
 	}
 }

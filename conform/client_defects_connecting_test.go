@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -91,6 +92,14 @@ var clientConnectingDefects = []clientDefect{
 			go w.knocks(3, func(n int) time.Duration { return time.Second << n })
 		}
 	}},
+	{defect: defect{clause: "T-7.1", name: "pauses alike"}, loss: func(w *wrapper) {
+		w.mu.Lock()
+		w.shut = true
+		w.mu.Unlock()
+		if lostOnce.CompareAndSwap(false, true) {
+			go w.knocks(7, func(int) time.Duration { return 2 * time.Second })
+		}
+	}},
 	{defect: defect{clause: "T-7.1", name: "gives up"}, loss: func(*wrapper) { os.Exit(1) }},
 	told("T-7.2", "client-replaced", 4001, 1001),
 	told("T-7.2", "client-signed-out", 4002, 1001),
@@ -124,6 +133,13 @@ var clientConnectingDefects = []clientDefect{
 	}),
 	told("T-7.7", "client-given-up-1009", 1009, 1011),
 	told("T-7.7", "client-given-up-1002", 1002, 1011),
+	losing(writes("T-7.7", "client-given-up-1009", "tells of losses alone", func(p *penman) { p.plain, p.quiet = true, true })),
+}
+
+// losing is a client that says that it has lost a connection.
+func losing(d clientDefect) clientDefect {
+	d.loss = func(*wrapper) { fmt.Fprintln(os.Stderr, "connecting again") }
+	return d
 }
 
 // slowClient is in place of the clause of what slowClients are.

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/tls"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -39,6 +42,7 @@ var letterClients = []clientDefect{
 	writes(letterClient, "", "takes each new key", func(p *penman) {
 		p.minute, p.takes = time.Second, func(_, _ *openpgp.Entity) bool { return true }
 	}),
+	writes(letterClient, "", "says nothing of a new key", func(p *penman) { p.minute, p.hushed = time.Second, true }),
 	writes(letterClient, "", "takes no new key", func(p *penman) {
 		p.minute, p.takes = time.Second, func(was, is *openpgp.Entity) bool {
 			return bytes.Equal(was.PrimaryKey.Fingerprint, is.PrimaryKey.Fingerprint)
@@ -52,6 +56,7 @@ func TestClientsThatSeeANewKey(t *testing.T) {
 		{"short minutes", ""},
 		{"takes each new key", "T-8.8"},
 		{"takes no new key", "T-8.8"},
+		{"says nothing of a new key", "T-8.8"},
 		{"good", "T-8.17"}, // its minutes are too long for these
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -98,6 +103,9 @@ func TestClientThatSealsByItself(t *testing.T) {
 }
 
 var clientLetterDefects = []clientDefect{
+	writes("T-8.2", "client-seals", "a TEXT without a time in a SEALED", func(p *penman) {
+		p.content = func(text string) bin { return bin(fields{"type", contentText, "body", fields{"text", text}}.pack()) }
+	}),
 	writes("T-8.5", "", "never seals from end to end", func(p *penman) { p.plain = true }),
 	writes("T-8.19", "client-key-unsealed", "does not seal when it is not told to whom", func(p *penman) { p.yields = true }),
 	writes("T-8.19", "client-key-unsealed", "takes an unsealed nil", func(p *penman) {
@@ -192,7 +200,7 @@ var clientLetterDefects = []clientDefect{
 	writes("T-8.17", "client-sender-silent", "waits for the certificate of a sender", func(p *penman) { p.patient = true }),
 	writes("T-8.17", "client-signed", "asks each time", func(p *penman) { p.curious = true }),
 	writes("T-8.18", "", "does not seal where it cannot", func(p *penman) { p.yields = true }),
-	writes("T-8.18", "", "does not say what it has not sent", func(p *penman) { p.quiet = true }),
+	writes("T-8.18", "", "does not say what it has not sent", func(p *penman) { p.quiet = true }).greeting(),
 	writes("T-8.20", "", "seals to the first certificate for ever", func(p *penman) { p.clings = true }),
 	ringed(),
 	writes("T-8.125", "", "says nothing of a withdrawal", func(p *penman) { p.hushed = true }),
@@ -225,6 +233,12 @@ var clientLetterDefects = []clientDefect{
 			return m.issued(s, from) && s.Serialize(&b) == nil && bytes.Contains(b.Bytes(), to.PrimaryKey.Fingerprint)
 		})
 	}),
+}
+
+// greeting is a client that prints something when it connects.
+func (d clientDefect) greeting() clientDefect {
+	d.tls = func(int, *tls.Config) { fmt.Fprintln(os.Stderr, "connecting") }
+	return d
 }
 
 // ringed is a client that keeps the certificates of all users in one ring.

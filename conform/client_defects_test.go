@@ -427,6 +427,9 @@ var clientMessageDefects = []clientDefect{
 		return nil
 	}),
 	{defect: defect{clause: "T-7.8", only: "client-key-changed", name: "says nothing of a new key"}, warn: func(_, _ string, _ bool) {}},
+	{defect: defect{clause: "T-7.8", only: "client-key-changed", name: "tells of each certificate alike"}, warn: func(_, _ string, _ bool) {
+		fmt.Fprintln(os.Stderr, "there is another certificate")
+	}},
 	{defect: defect{clause: "T-7.8", only: "client-key-usurped", name: "believes each certification"}, warn: func(_, _ string, _ bool) {}},
 	{defect: defect{clause: "T-7.8", only: "client-key-inherited", name: "knows no heirs"}, warn: func(_, _ string, same bool) {
 		if same {

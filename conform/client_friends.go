@@ -180,6 +180,17 @@ func (c *clientSuite) sealFaults(g *guest, wait bool, seal []byte) (found []stri
 	return found
 }
 
+// textFaults says what of a TEXT is not as section 8 has it. content may be nil.
+func textFaults(content *value) (found []string) {
+	if content == nil || content.kind != kindMap || content.n != 2 || content.get("type").num() != contentText {
+		return []string{"what is no map of `type`, TEXT, and `body`"}
+	}
+	for _, f := range append(content.faults(1), textShape.faults("", "body", content.get("body"))...) {
+		found = append(found, f.what)
+	}
+	return found
+}
+
 // read looks at what the client has put into `msg`, and opens it where it is sealed.
 func (st *stage) read(g *guest, l *letter, content *value) {
 	switch content.get("type").num() {
@@ -198,6 +209,9 @@ func (st *stage) read(g *guest, l *letter, content *value) {
 				l.text = l.ended.text()
 				for _, what := range l.ended.how.against {
 					g.blame("T-8.9", what)
+				}
+				for _, what := range textFaults(l.ended.content) {
+					g.blame("T-8.2", what+" in a SEALED")
 				}
 				return
 			}

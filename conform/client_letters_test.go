@@ -32,6 +32,7 @@ type penman struct {
 	seal    func(attempt int) bin                                  // of a GET_USER_KEY; nil: a new one
 	believe func(seal, answer []byte) (*value, error)              // in place of openAnswer; or nil
 	sign    func(s *signature) bool                                // changes how a message is signed; false: it is not
+	content func(text string) bin                                  // of a SEALED, in place of a TEXT; or nil
 	form    recipe                                                 // how the message of a SEALED is made
 	holds   func(m *endToEnd, from, to *openpgp.Entity) bool       // in place of signedBy; or nil
 	ageless bool                                                   // does not mind how old a signature is
@@ -39,7 +40,7 @@ type penman struct {
 	opens   bool                                                   // a SEALED in a SEALED, too
 	patient bool                                                   // waits for a sender's certificate
 	curious bool                                                   // asks each time for one that it lacks
-	hushed  bool                                                   // does not say that a certificate was withdrawn
+	hushed  bool                                                   // does not say that a certificate was withdrawn, or is another one
 	keeps   bool                                                   // seals to one that was withdrawn
 	waits   bool                                                   // sends nothing once it has seen another certificate, until the one before is given again …
 	sulks   bool                                                   // … or ever
@@ -195,7 +196,11 @@ func (p *penman) write(ctx context.Context, c *client.Client, to tipt.Address, t
 	if me == nil || p.sign != nil && !p.sign(&signatures[0]) {
 		signatures = nil
 	}
-	msg, err := sealedAs(p.form, certificate, textMessage(text), signatures...)
+	content := textMessage
+	if p.content != nil {
+		content = p.content
+	}
+	msg, err := sealedAs(p.form, certificate, content(text), signatures...)
 	if err != nil && p.yields {
 		return textMessage(text), nil
 	}
@@ -270,7 +275,9 @@ func (p *penman) counts(ctx context.Context, c *client.Client, m client.Message,
 		takes = p.takes
 	}
 	if before != nil && !takes(before, certificate) {
-		fmt.Fprintln(os.Stderr, "the key of", m.From, "has changed")
+		if !p.hushed {
+			fmt.Fprintln(os.Stderr, "the key of", m.From, "has changed")
+		}
 		return false
 	}
 	ids := slices.DeleteFunc(slices.Collect(maps.Keys(certificate.Identities)), func(id string) bool { return !strings.Contains(id, "@") })

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -63,6 +64,34 @@ func (o *output) Write(b []byte) (int, error) {
 	}
 	o.st.signal()
 	return len(b), nil
+}
+
+// A mark is how many lines a client had printed.
+type mark struct{ out, errs int }
+
+func (st *stage) mark() mark {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.marked()
+}
+
+// marked is mark where the caller holds mu.
+func (st *stage) marked() mark { return mark{st.program.out.count(), st.program.errs.count()} }
+
+// since are the lines that the client has printed since then.
+func (st *stage) since(m mark) []string {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return append(st.program.out.from(m.out), st.program.errs.from(m.errs)...)
+}
+
+// news reports whether a line is none of the usual ones, but for its numbers and fingerprints.
+func news(lines, usual []string) bool {
+	known := make(map[string]bool)
+	for _, line := range usual {
+		known[numbers.ReplaceAllString(line, "#")] = true
+	}
+	return slices.ContainsFunc(lines, func(line string) bool { return !known[numbers.ReplaceAllString(line, "#")] })
 }
 
 // stuff has nothing read of the client's standard output until free is called, so that it can print no more

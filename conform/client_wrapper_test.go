@@ -193,7 +193,11 @@ func (w *wrapper) send(ctx context.Context, c *client.Client, line string) error
 		}
 		return err
 	}
-	return c.Send(ctx, client.Outgoing{To: w.to, Body: body})
+	err = c.Send(ctx, client.Outgoing{To: w.to, Body: body})
+	if w.d.penman.quiet {
+		return nil
+	}
+	return err
 }
 
 func (w *wrapper) show(ctx context.Context, c *client.Client, m client.Message) error {
