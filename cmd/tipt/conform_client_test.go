@@ -40,15 +40,15 @@ func conformClient(t *testing.T, tipt, command string, args ...string) (stdout [
 }
 
 // What no client is tested for without --slow, and what the seed's form has no place for.
-var untested = []string{"T-1.5", "T-1.25", "T-1.26", "T-7.3", "T-8.8", "T-8.12", "T-8.13", "T-8.124", "T-9.7"}
+var untested = []string{"T-1.5", "T-1.25", "T-1.26", "T-4.159", "T-7.3", "T-8.8", "T-8.12", "T-8.13", "T-8.124", "T-9.7"}
 
 // What ours are not tested for besides: they are no scripts in browsers, send one line after the other, and
 // make no key by themselves.
 var untestedOfOurs = append([]string{"T-1.36", "T-3.78", "T-8.11"}, untested...)
 
-// What the example is not tested for besides: it answers before it has printed, and has no key.
+// What the example is not tested for besides: it answers before it has printed, knows no ML-KEM, and has no key.
 var untestedOfExample = append([]string{
-	"T-3.76", "T-8.3", "T-8.7", "T-8.10", "T-8.14", "T-8.15", "T-8.16", "T-8.17", "T-8.20", "T-8.21",
+	"T-3.76", "T-5.104", "T-8.3", "T-8.7", "T-8.10", "T-8.14", "T-8.15", "T-8.16", "T-8.17", "T-8.20", "T-8.21",
 	"T-8.120", "T-8.121", "T-8.122", "T-8.123", "T-8.126",
 }, untestedOfOurs...)
 

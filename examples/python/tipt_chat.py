@@ -12,7 +12,8 @@ TIPT_PASS and TIPT_TO, TIPT_CA for --ca and TIPT_CONNECT for --connect. With the
 It keeps its token and the keys of others in memory alone. It asks for TO's key before
 each message, so that none is sealed to one that has been replaced. When that key has another
 primary key, or is gone, nothing more is sent: ask TO by another way, and start anew to accept
-it. So it does also where the old key has certified the new one; of a node's new key it only warns.
+it. So it does also where the old key has certified the new one; of a node's new key that the old one
+has not certified it only warns.
 """
 
 import argparse
@@ -44,7 +45,7 @@ class Chat:
         self.seen = collections.deque(maxlen=10_000)  # messages may come more than once
         self.keys = {}  # node -> certificate
         self.to_key = None  # the recipient's certificate
-        self.pins = {}  # node or user -> fingerprint of the primary key
+        self.pins = {}  # node or user -> certificate with the primary key that counts
         self.sending = None  # (mid, text) of what has no answer yet
         self.suspicions = 0  # closes for which that may be to blame
 
@@ -181,23 +182,35 @@ class Chat:
         self.to_key = key
 
     def pin(self, node, key):
-        """Warn of a node's new key."""
+        """Warn of a node's new key, unless the old one has certified it."""
+        before = self.pins.get(node)
         change = self.changed(node, key)
         if change:
-            print(f"warning: {change}", file=sys.stderr)
-            self.pins[node] = fingerprint(key)
+            self.pins[node] = key
+            if not certified(before, key):
+                print(f"warning: {change}", file=sys.stderr)
 
     def changed(self, whose, key):
         """What is different from the first primary key seen, which is kept. None for nothing."""
-        now = key and fingerprint(key)
-        before = self.pins.setdefault(whose, now)
-        if before == now:
-            return None
+        before = self.pins.setdefault(whose, key)
         if before is None:
-            self.pins[whose] = now
+            self.pins[whose] = key
             return None
-        change = f"has changed from {before} to {now}" if now else f"({before}) was withdrawn"
+        old, new = fingerprint(before), key and fingerprint(key)
+        if old == new:
+            return None
+        change = f"has changed from {old} to {new}" if new else f"({old}) was withdrawn"
         return f"the key of {whose} {change}"
+
+
+def certified(old, new):
+    """Whether the primary key of an old certificate has certified a new one's user id."""
+    listing = tipt.gpg(
+        ["--no-default-keyring", "--keyring", "./both.gpg", "--trust-model", "always",
+         "--no-auto-check-trustdb", "--with-colons", "--check-signatures", fingerprint(new)],
+        None, {"both.gpg": old + new}).decode()
+    signatures = (line.split(":") for line in listing.splitlines() if line.startswith("sig:!:"))
+    return any(fields[12] == fingerprint(old) for fields in signatures)
 
 
 def fingerprint(certificate):
