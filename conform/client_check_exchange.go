@@ -178,17 +178,28 @@ func clientTimeout(st *stage) {
 // givingUp is how long a response is kept back.
 const givingUp = 4 * time.Second
 
+// many is more requests than there are ids.
+const many = 300
+
 func clientLate(st *stage) {
 	g := st.connected()
 	st.line("first")
 	st.letter("first") // the destination's key is known
-	release := st.hold(func(p *packet, l *letter) bool { return l.isMessage() || p.reqt == reqGetInfo })
+	release := st.hold(func(p *packet, l *letter) bool { return l.isMessage() && l.text == "answered late" || p.reqt == reqGetInfo })
 	st.line("answered late")
 	l := st.letter("answered late")
 	st.line("second")
 	st.line("third")
 	st.pause(givingUp)
 	st.on("T-3.16")
+	if sent := func() bool { return st.countSent("second")+st.countSent("third") == 2 }; st.within(0, sent) {
+		// One that waits for each response in turn sends nothing until this one has come, and is not asked to.
+		for i := range many {
+			st.line(fmt.Sprintf("one of many, %d", i))
+		}
+		// Not all of them have to come: it may get to the id and wait.
+		st.within(st.s.patience, func() bool { return st.countSent("one of many") == many || !g.open() })
+	}
 	g.mu.Lock()
 	again := g.doubled[l.p.id]
 	g.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 
 var clientDefects = slices.Concat(
 	clientTransportDefects, clientPacketDefects, clientExchangeDefects, clientMessageDefects, clientConnectingDefects, clientDraftDefects,
-	clientLetterDefects, clientScriptDefects, clientSealedDefects,
+	clientLetterDefects, clientScriptDefects, clientSealedDefects, clientIDDefects,
 )
 
 // asks is a client whose packets are changed; nil leaves one as it is.

@@ -317,6 +317,17 @@ func (st *stage) letterWithin(text string, d time.Duration) *letter {
 	return found
 }
 
+// countSent is how many letters have a text that begins so. The caller holds mu.
+func (st *stage) countSent(text string) int {
+	n := 0
+	for _, l := range st.letters {
+		if strings.HasPrefix(l.text, text) {
+			n++
+		}
+	}
+	return n
+}
+
 // lastConn is the newest connection, nil without one.
 func (st *stage) lastConn() *conn {
 	st.mu.Lock()

@@ -1,0 +1,34 @@
+package conform
+
+// clientIDDefects are clients that mistake what an id stands for.
+var clientIDDefects = []clientDefect{
+	countsUp("T-3.16"),
+	countsUp("T-3.74"),
+}
+
+// countsUp is a client whose every request has the id after that of the one before, in flight or not.
+func countsUp(clause string) clientDefect {
+	next := 0
+	own := make(map[int]int) // by the id in its place
+	d := asks(clause, "client-late", "counts upwards", func(_ *bent, f fields) []raw {
+		if number(f, "pakt") != pktRequest {
+			return nil
+		}
+		id := next % 256
+		next++
+		if _, used := own[id]; !used {
+			own[id] = number(f, "id")
+		}
+		return []raw{f.with("id", id).pack()}
+	}).hearing(func(_ *bent, f fields, _ int) any {
+		if number(f, "pakt") != pktResponse {
+			return nil
+		}
+		id := number(f, "id")
+		is := own[id]
+		delete(own, id)
+		return f.with("id", is)
+	})
+	d.parallel = true
+	return d
+}
