@@ -2,6 +2,7 @@ package conform
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"sync"
@@ -203,6 +204,31 @@ func checkWork(t *T) {
 	}
 }
 
+// ended reports whether a subkey of a certificate is expired or revoked, or will be in a moment, or is gone.
+func (k *nodeKey) ended(fingerprint []byte) bool {
+	soon := time.Now().Add(5 * time.Second)
+	for i := range k.entity.Subkeys {
+		sub := &k.entity.Subkeys[i]
+		if !bytes.Equal(sub.PublicKey.Fingerprint, fingerprint) {
+			continue
+		}
+		binding, err := sub.LatestValidBindingSignature(soon, nil)
+		return err != nil || sub.Revoked(binding, soon) || sub.Expired(binding, soon)
+	}
+	return true
+}
+
+// signsAnew reports whether a certificate has a subkey that signs and that the one of before has not.
+func (k *nodeKey) signsAnew(old *nodeKey) bool {
+	for _, sub := range k.entity.Subkeys {
+		id := hex.EncodeToString(sub.PublicKey.Fingerprint)
+		if k.signingKey(id) != nil && old.signingKey(id) == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // checkRotated looks at the node's key after a rotation, and seals to the one of before.
 func checkRotated(t *T) {
 	c, old := t.member(), t.s.key
@@ -226,6 +252,8 @@ func checkRotated(t *T) {
 	t.check(nil, bytes.Equal(key.entity.PrimaryKey.Fingerprint, old.entity.PrimaryKey.Fingerprint),
 		fmt.Sprintf("the primary key %x", old.entity.PrimaryKey.Fingerprint), fmt.Sprintf("%x", key.entity.PrimaryKey.Fingerprint))
 	t.check(nil, !bytes.Equal(key.to.Fingerprint, old.to.Fingerprint), "a new subkey that encrypts", "the one of before")
+	t.check(nil, key.ended(old.to.Fingerprint), "the subkey that encrypted before marked expired or revoked", "one that goes on")
+	t.check(nil, key.signsAnew(old), "a new subkey that signs", "those of before")
 	for _, aead := range []bool{false, true} {
 		c.wantAnswer("a message sealed to the key of before a rotation", c.sealed("to the old key", recipe{to: old.to, aead: aead}), ok)
 		c.wantTexts("sealed to the key of before a rotation", "to the old key")

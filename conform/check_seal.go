@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	pgp "github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
 
@@ -60,6 +61,7 @@ func certificateFaults(e *openpgp.Entity, id string) (form, features []departure
 	}
 	want(e.PrimaryKey.Version == 4, "a version 4 key", fmt.Sprint(e.PrimaryKey.Version))
 	want(e.PrimaryKey.PubKeyAlgo == algorithmEdDSA, "an EdDSA primary key", fmt.Sprint(e.PrimaryKey.PubKeyAlgo))
+	want(onCurve25519(e.PrimaryKey), "a primary key of Ed25519", "one of another curve")
 	names := slices.Collect(maps.Keys(e.Identities))
 	want(slices.Equal(names, []string{id}), "one user id, "+id, fmt.Sprintf("%q", names))
 	self, err := e.PrimarySelfSignature(now, nil)
@@ -77,14 +79,14 @@ func certificateFaults(e *openpgp.Entity, id string) (form, features []departure
 		}
 		encrypting := sig.FlagEncryptCommunications || sig.FlagEncryptStorage
 		switch {
-		case sub.PublicKey.PubKeyAlgo == algorithmEdDSA && sig.FlagSign && !encrypting:
+		case sub.PublicKey.PubKeyAlgo == algorithmEdDSA && onCurve25519(sub.PublicKey) && sig.FlagSign && !encrypting:
 			signs++
-		case sub.PublicKey.PubKeyAlgo == algorithmECDH && encrypting && !sig.FlagSign:
+		case sub.PublicKey.PubKeyAlgo == algorithmECDH && onCurve25519(sub.PublicKey) && encrypting && !sig.FlagSign:
 			encrypts++
 		}
 	}
-	want(signs > 0, "an EdDSA subkey that signs", "none")
-	want(encrypts > 0, "an ECDH subkey that encrypts", "none")
+	want(signs > 0, "an EdDSA subkey of Ed25519 that signs", "none")
+	want(encrypts > 0, "an ECDH subkey of Curve25519 that encrypts", "none")
 	if slices.ContainsFunc(self.PreferredCompression, func(c uint8) bool { return c != 0 }) {
 		features = append(features, departure{"no compression but Uncompressed", fmt.Sprint(self.PreferredCompression)})
 	}
@@ -92,6 +94,12 @@ func certificateFaults(e *openpgp.Entity, id string) (form, features []departure
 		features = append(features, departure{"features SEIPD 1 and 2", fmt.Sprintf("%t and %t", self.SEIPDv1, self.SEIPDv2)})
 	}
 	return form, features
+}
+
+// onCurve25519 reports whether a key is of Ed25519 or Curve25519.
+func onCurve25519(k *pgp.PublicKey) bool {
+	curve, err := k.Curve()
+	return err == nil && curve == pgp.Curve25519
 }
 
 // sealed is a MESSAGE to the member itself, sealed by a recipe.

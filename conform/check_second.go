@@ -155,6 +155,8 @@ func checkSecondAnswers(t *T) {
 		{"T-5.118", "status 502", status(502), errNodeTimeout},
 		{"T-5.118", "status 504", status(504), errNodeTimeout},
 		{"T-5.118", "the end of the connection", response{cut: true}, errNodeTimeout},
+		{"T-5.118", "status 201", response{status: 201, header: delivered.header, body: delivered.body}, errNodeRefused},
+		{"T-5.118", "status 204", status(204), errNodeRefused},
 		{"T-5.118", "status 400", status(400), errNodeRefused},
 		{"T-5.118", "status 401", status(401), errNodeRefused},
 		{"T-5.118", "status 403", status(403), errNodeRefused},
@@ -214,6 +216,8 @@ func checkSecondReturns(t *T) {
 		{"T-5.113", "a body that is a map", answered200(typeAnswer, answer(400)), true},
 		{"T-4.96", "4,096 bytes", answered200(typeAnswer, answer(4096)), true},
 		{"T-4.96", "4,097 bytes", answered200(typeAnswer, answer(4097)), false},
+		{"T-5.114", "status 201", response{status: 201, header: delivered.header, body: delivered.body}, false},
+		{"T-5.114", "status 204", status(204), false},
 		{"T-5.114", "status 400", status(400), false},
 		{"T-5.114", "status 403", status(403), false},
 		{"T-5.114", "status 404", status(404), false},
@@ -242,15 +246,17 @@ func checkSecondReturns(t *T) {
 		what string
 		r    response
 	}{
-		{"a nil body", delivered},
-		{"neither err nor body", answered200(typeAnswer, fields{}.pack())},
+		{"a map with a nil body", delivered},
+		{"a map with neither err nor body", answered200(typeAnswer, fields{}.pack())},
+		{"8,284 bytes of type " + typeSealed, answered200(typeSealed, randomBytes(8284))},
+		{"one byte of type " + typeSealed, answered200(typeSealed, randomBytes(1))},
 	} {
 		c.wantOK(c.exchange(reqForward, s.forward(false, tt.what)))
 		s.want(tt.what).answer <- tt.r
 		// The next is handed over when the one before is answered or returned.
 		c.wantOK(c.exchange(reqForward, s.forward(false, "behind "+tt.what)))
 		s.want("behind " + tt.what).answer <- delivered
-		c.nothingBefore("no RETURN for a map with " + tt.what)
+		c.nothingBefore("no RETURN for " + tt.what)
 	}
 }
 

@@ -98,6 +98,11 @@ func (t *T) checkVoucher(c *conn, one *post, to string) {
 	t.check(c, err == nil && ed25519.Verify(key, []byte(base), b), "a signature that holds, with "+to+" as @authority", one.header.Get("Signature"))
 }
 
+func flipped(b []byte) []byte {
+	b[len(b)-1] ^= 1
+	return b
+}
+
 // checkBorneOut forwards messages to the tested node, which it has to take or refuse by its own reading
 // of the second node's certificate.
 func checkBorneOut(t *T) {
@@ -172,6 +177,10 @@ func checkBorneOut(t *T) {
 		{"what is nothing sealed", []byte("nothing sealed"), 400},
 		{"no bytes", nil, 400},
 		{"two messages", slices.Concat(sealed(), sealed()), 400},
+		{"a message whose last byte is flipped", flipped(sealed()), 400},
+		{"a message in SEIPD 2 whose last byte is flipped", flipped(c.sealed("flipped", recipe{aead: true})), 400},
+		{"9 session keys", c.sealed("nine", recipe{keys: 9}), 400},
+		{"a compressed packet", c.sealed("compressed", recipe{inside: t.zipped}), 400},
 		{"a message to another key", foreign, 200},
 	} {
 		t.on("T-5.46")

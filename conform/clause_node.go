@@ -1,11 +1,11 @@
 package conform
 
 var nodeClauses = []Clause{
-	{"T-5.1", Must, NodeSide, Draft, "`GET /api/public_key` is 200, `application/octet-stream`, the node's certificate in at most 8,192 bytes.", ""},
+	{"T-5.1", Must, NodeSide, Draft, "`GET /api/public_key` is 200, `application/octet-stream`, the node's certificate, binary, in at most 8,192 bytes.", ""},
 	{"T-5.2", Must, NodeSide, Ours, "That answer may be cached for 1 h.", ""},
-	{"T-5.3", Must, NodeSide, Ours, "The certificate is of version 4: an EdDSA primary key that only certifies, an EdDSA subkey that signs, an ECDH subkey that encrypts, the node's name as user id.", ""},
+	{"T-5.3", Must, NodeSide, Ours, "The certificate is of version 4: an EdDSA primary key (Ed25519) that only certifies, an EdDSA subkey (Ed25519) that signs, an ECDH subkey (Curve25519) that encrypts, the node's name as user id.", ""},
 	{"T-5.4", Must, NodeSide, Ours, "Its preferences name no compression but Uncompressed, its features SEIPD 1 and 2.", ""},
-	{"T-5.5", Must, NodeSide, Ours, "A rotation keeps the primary key and makes new subkeys; what is sealed to an old one is still opened.", ""},
+	{"T-5.5", Must, NodeSide, Ours, "A rotation keeps the primary key and makes new subkeys, one that signs and one that encrypts; the old ones that encrypt are marked expired or revoked, and what is sealed to one is still opened.", ""},
 	{"T-5.6", Must, NodeSide, Ours, "A message with a version 3 session key and SEIPD version 1 is opened.", ""},
 	{"T-5.7", Must, NodeSide, Ours, "A message with a version 6 session key and SEIPD version 2 is opened.", ""},
 	{"T-5.8", Must, NodeSide, Ours, "Padding and marker packets are skipped.", ""},
@@ -72,7 +72,7 @@ var nodeClauses = []Clause{
 	{"T-5.110", Must, NodeSide, Ours, "A request that comes again, with the same signature, is answered as it was the first time, and does nothing more.", ""},
 	{"T-5.111", Must, NodeSide, Ours, "In maintenance a node answers what another forwards 503 with `Retry-After`.", ""},
 	{"T-5.112", Must, NodeSide, Ours, "The literal packet's name and date mean nothing.", ""},
-	{"T-5.113", Must, NodeSide, Ours, "For the outbox a usable 200 whose map has no `err`, and no `body` but nil, is delivered; any other comes back at once as `resp`.", ""},
+	{"T-5.113", Must, NodeSide, Ours, "For the outbox a usable 200 whose map has no `err`, and no `body` but nil, is delivered; any other of type `application/msgpack` comes back at once as `resp`; one of type `application/octet-stream` ends the entry without a RETURN.", ""},
 	{"T-5.114", Must, NodeSide, Ours, "Any other status comes back at once as `code` NODE_REFUSED.", ""},
 	{"T-5.115", Must, NodeSide, Ours, "Each `code` is NODE_TIMEOUT instead when the outcome of an earlier attempt is unknown.", ""},
 	{"T-5.116", Must, NodeSide, Ours, "The end of the fifth day comes back as the `code` of the last attempt.", takesDays},

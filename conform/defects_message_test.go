@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	pgp "github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
@@ -79,6 +80,26 @@ func otherKey(r *http.Request, p *page) {
 		return
 	}
 	p.body = strangersKey()
+}
+
+// keyOnP256 serves a key whose subkey that encrypts is of another curve.
+func keyOnP256(r *http.Request, p *page) {
+	if r.URL.Path != "/api/public_key" {
+		return
+	}
+	s, err := newSigner(r.Host)
+	if err != nil {
+		panic(err)
+	}
+	s.entity.Subkeys = s.entity.Subkeys[1:]
+	config := openingConfig(time.Minute)
+	config.Curve = pgp.CurveNistP256
+	if err := s.entity.AddEncryptionSubkey(config); err != nil {
+		panic(err)
+	}
+	if p.body, err = s.certificate(); err != nil {
+		panic(err)
+	}
 }
 
 // strangersKey is a certificate of nobody whom the suite knows.
@@ -286,6 +307,7 @@ var nodeDefects = []defect{
 	answersWith("T-5.25", ok, errMailboxFull),
 	lost("T-5.26", func(_ *bent, f fields) bool { return says(f, "b") }),
 	{clause: "T-5.3", name: "a key of another name", page: otherKey},
+	{clause: "T-5.3", name: "a key of another curve", page: keyOnP256},
 	{clause: "T-5.4", name: "a key without features", page: otherKey},
 	{clause: "T-5.30", name: "sets no keys", ask: func(b *bent, f fields) []raw {
 		if number(f, "reqt") == reqSetKey && number(f, "pakt") == pktRequest {

@@ -8,9 +8,13 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
+
+	pgp "github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 
 	"github.com/tipt/tipt-go"
 	"github.com/tipt/tipt-go/account"
@@ -200,6 +204,26 @@ func rotating(name string, serve func(p *page, before []byte), answer func() raw
 	return d
 }
 
+// mixing is how a node serves a certificate that is made of that after a rotation and that before it.
+func mixing(mix func(now, before *openpgp.Entity)) func(*page, []byte) {
+	read := func(b []byte) *openpgp.Entity {
+		e, err := openpgp.ReadEntity(pgp.NewReader(bytes.NewReader(b)))
+		if err != nil {
+			panic(err)
+		}
+		return e
+	}
+	return func(p *page, before []byte) {
+		now := read(p.body)
+		mix(now, read(before))
+		var b bytes.Buffer
+		if err := now.Serialize(&b); err != nil {
+			panic(err)
+		}
+		p.body = b.Bytes()
+	}
+}
+
 // costly is a node at which a password's hash takes its time.
 func costly(c *node.Config) { c.Hash = account.HashCost{Memory: 64 << 10} }
 
@@ -282,6 +306,18 @@ var ownDefects = []defect{
 	forgetful("T-5.49", 0xc3, fields{"resp", bin(fields{"body", nil}.pack())}),
 	rotating("does not rotate", func(p *page, before []byte) { p.body = before }, nil),
 	rotating("makes another primary key", func(p *page, _ []byte) { p.body = strangersKey() }, nil),
+	rotating("goes on with its old subkeys", mixing(func(now, before *openpgp.Entity) {
+		for i, sub := range before.Subkeys {
+			now.Subkeys[i].Bindings = sub.Bindings
+		}
+	}), nil),
+	rotating("signs as before", mixing(func(now, before *openpgp.Entity) {
+		now.Subkeys = slices.DeleteFunc(now.Subkeys, func(sub openpgp.Subkey) bool {
+			return sub.PublicKey.PubKeyAlgo == algorithmEdDSA && !slices.ContainsFunc(before.Subkeys, func(old openpgp.Subkey) bool {
+				return bytes.Equal(old.PublicKey.Fingerprint, sub.PublicKey.Fingerprint)
+			})
+		})
+	}), nil),
 	rotating("forgets its old key", nil, func() raw { return fields{"err", fields{"code", errCannotOpen}}.pack() }),
 	swap("T-4.33", reqSignIn, errDisabled, errCredentials).of(asUsual),
 	closes("T-4.34", 4002, 4001).of(asUsual),

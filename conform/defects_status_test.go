@@ -51,6 +51,13 @@ var statusDefects = []defect{
 		}
 		return b
 	}),
+	{clause: "T-5.113", name: "returns what is sealed", second: true, back: func(r *http.Response) {
+		if r.Header.Get("Content-Type") == typeSealed {
+			r.Header.Set("Content-Type", typeAnswer)
+		}
+	}},
+	answering("T-5.114", "takes 201 for 200", 201, 200),
+	answering("T-5.118", "takes 201 for 200", 201, 200),
 	answering("T-5.114", "does not give up after 404", 404, 500),
 	delivering("T-5.114", "another code", func(f fields) fields {
 		if number(f, "code") == errNodeRefused {
