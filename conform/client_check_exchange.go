@@ -185,7 +185,9 @@ func clientLate(st *stage) {
 	g := st.connected()
 	st.line("first")
 	st.letter("first") // the destination's key is known
-	release := st.hold(func(p *packet, l *letter) bool { return l.isMessage() && l.text == "answered late" || p.reqt == reqGetInfo })
+	release := st.hold(func(p *packet, l *letter) bool {
+		return l.isMessage() && l.text == "answered late" || p.reqt == reqGetInfo
+	})
 	st.line("answered late")
 	l := st.letter("answered late")
 	st.line("second")

@@ -27,6 +27,7 @@ var clientClauses = []Clause{
 	{"T-3.77", Must, ClientSide, Seed, "A client takes the ids of the two directions as independent, and all 256 of them, 0 too.", ""},
 	{"T-3.78", Must, ClientSide, Ours, "A client takes responses in any order.", ""},
 	{"T-3.79", Must, ClientSide, Ours, "A client takes a response that comes late as the one to its request.", ""},
+	{"T-3.220", Must, ClientSide, Ours, "A client sends one HANDSHAKE on a connection, unless that was refused.", ""},
 	{"T-4.120", Must, ClientSide, Ours, "A client's packets carry the same version throughout.", ""},
 	{"T-4.121", Must, ClientSide, Ours, "The bodies of a client's requests are as section 4 declares them; its response to DELIVER and RETURN has none.", ""},
 	{"T-4.122", Must, ClientSide, Ours, "A client takes a DELIVER whose `msg` has 1,990,000 bytes.", ""},

@@ -4,6 +4,8 @@ package conform
 var clientIDDefects = []clientDefect{
 	countsUp("T-3.16"),
 	countsUp("T-3.74"),
+	shakesTwice("at once", reqHandshake),
+	shakesTwice("once signed in", reqForward),
 }
 
 // countsUp is a client whose every request has the id after that of the one before, in flight or not.
@@ -31,4 +33,19 @@ func countsUp(clause string) clientDefect {
 	})
 	d.parallel = true
 	return d
+}
+
+// shakesTwice is a client that sends another HANDSHAKE behind its first request of a type.
+func shakesTwice(when string, reqt int) clientDefect {
+	return asks("T-3.220", everyClient, "shakes hands twice, "+when, func(b *bent, f fields) []raw {
+		if isAsking(f, reqHandshake) {
+			b.note = string(f.with("id", 99).pack())
+		}
+		if !isAsking(f, reqt) || b.note == "" {
+			return nil
+		}
+		again := raw(b.note)
+		b.note = ""
+		return []raw{f.pack(), again}
+	}).ignoring(99)
 }

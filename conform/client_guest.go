@@ -21,6 +21,7 @@ type guest struct {
 
 	// Guarded by conn's mu.
 	fixed   bool // the form, by HANDSHAKE
+	hailed  bool // a HANDSHAKE has come; none is refused but as a second one
 	greeted bool
 	enters  bool           // has sent a SIGN_IN that has not failed
 	in      bool           // signed in
@@ -111,6 +112,10 @@ func (g *guest) weigh(p *packet, drafts bool) (found []fault, serve bool) {
 			return append(found, fault{"T-3.74", fmt.Sprintf("a REQUEST with id %d, which is in flight", p.id)}), false
 		}
 		g.theirs[p.id] = true
+		if p.reqt == reqHandshake && g.hailed {
+			found = append(found, fault{"T-3.220", "a second HANDSHAKE"})
+		}
+		g.hailed = g.hailed || p.reqt == reqHandshake
 	}
 	switch before := p.reqt == reqRegister || p.reqt == reqSignIn; {
 	case before && g.in, p.reqt >= reqForward && !g.enters:

@@ -7,7 +7,7 @@ import (
 
 // clientAlways are the clauses that every packet of a client is held against.
 var clientAlways = []string{
-	"T-1.70", "T-2.37", "T-2.70", "T-2.71", "T-3.37", "T-3.38", "T-3.70", "T-3.74", "T-4.120", "T-4.121", "T-4.125", "T-5.70", "T-5.71", "T-6.20",
+	"T-1.70", "T-2.37", "T-2.70", "T-2.71", "T-3.37", "T-3.38", "T-3.70", "T-3.74", "T-3.220", "T-4.120", "T-4.121", "T-4.125", "T-5.70", "T-5.71", "T-6.20",
 	"T-9.7",
 }
 
