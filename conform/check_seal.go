@@ -2,6 +2,7 @@ package conform
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,7 +19,8 @@ func sealScenarios() []scenario {
 		{name: "seal-versions", clauses: []string{"T-5.6", "T-5.7", "T-5.8", "T-5.11", "T-5.13", "T-5.54", "T-5.112"}, run: checkSealVersions},
 		{name: "seal-refused", clauses: []string{"T-5.9", "T-5.10", "T-5.11", "T-5.12", "T-5.13", "T-5.14", "T-5.15", "T-5.16"}, run: checkSealRefused},
 		{name: "seal-foreign", clauses: []string{"T-5.19"}, run: checkSealForeign},
-		{name: "seal-again", clauses: []string{"T-5.48"}, run: checkSealAgain},
+		{name: "seal-again", clauses: []string{"T-5.48", "T-5.187"}, run: checkSealAgain},
+		{name: "seal-mlkem", clauses: []string{"T-5.181"}, run: checkSealMLKEM},
 	}
 }
 
@@ -156,6 +158,20 @@ func checkSealVersions(t *T) {
 	}
 }
 
+// byBZIP2 is a literal packet with a MESSAGE to somebody who need not exist, compressed by BZIP2, for which there is no
+// writer at hand.
+var byBZIP2 = unhex("425a68393141592653596ea5659d00002275d4ffffc0004000400036a3cd2018001d0004080000a0005461a320c406462068" +
+		"64da08a7a834d068d3d400d1a7a819170fc2042188848895334efa55556bb0ad4b167939b06fc19935c0878a9a1df9685ee1" +
+		"be6f2b0a3fd4121661190bb9229c28483752b2ce80")
+
+func unhex(s string) []byte {
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		panic(err) // it was written by a program
+	}
+	return b
+}
+
 func checkSealRefused(t *T) {
 	c := t.member()
 	flip := func(r recipe, fromEnd int) []byte {
@@ -183,6 +199,17 @@ func checkSealRefused(t *T) {
 	asSigned := func(before, behind []byte) recipe { // what was signed is inside
 		return inside(func([]byte) []byte { return slices.Concat(before, literal(plain), behind) })
 	}
+	mixed := func(aead bool) recipe { // two session key packets
+		key := &session{key: randomBytes(32)}
+		for _, version6 := range []bool{!aead, aead} {
+			one, err := encryptedKey(t.s.key.to, version6, key.key)
+			if err != nil {
+				t.fatal(nil, "a session key", err.Error())
+			}
+			key.packets = append(key.packets, one...)
+		}
+		return recipe{aead: aead, session: key}
+	}
 	for _, tt := range []struct {
 		clause, what string
 		b            []byte
@@ -195,6 +222,7 @@ func checkSealRefused(t *T) {
 		{"T-5.16", "no literal packet, but padding by ZIP", with(inside(func([]byte) []byte { return inBlocks(1, 100)(nil) }))},
 		{"T-5.9", "a compressed packet by ZIP that is cut off", with(inside(func(l []byte) []byte { return pgpPacket(tagCompressed, append([]byte{1, 1, 0xff, 0, 0, 0xff}, l...)) }))},
 		{"T-5.9", "a compressed packet by ZLIB", with(inside(t.zlibbed))},
+		{"T-5.9", "a compressed packet by BZIP2", with(inside(func([]byte) []byte { return pgpPacket(tagCompressed, append([]byte{3}, byBZIP2...)) }))},
 		{"T-5.10", "a signature packet behind the literal one", with(inside(func(l []byte) []byte { return slices.Concat(l, made) }))},
 		{"T-5.10", "a signature packet before the literal one", with(inside(func(l []byte) []byte { return slices.Concat(made, l) }))},
 		{"T-5.10", "a signature that holds, and its one-pass packet", with(asSigned(onePass, signed))},
@@ -209,6 +237,8 @@ func checkSealRefused(t *T) {
 		{"T-5.13", "100 session keys", with(recipe{aead: true, keys: 100})},
 		{"T-5.14", "a version 6 session key and SEIPD 1", with(recipe{crossed: true, aeadKey: true})},
 		{"T-5.14", "a version 3 session key and SEIPD 2", with(recipe{crossed: true, aead: true})},
+		{"T-5.14", "session keys of both versions and SEIPD 1", with(mixed(false))},
+		{"T-5.14", "session keys of both versions and SEIPD 2", with(mixed(true))},
 		{"T-5.15", "a byte of the MDC flipped", flip(recipe{}, 1)},
 		{"T-5.15", "a byte of the text flipped, SEIPD 1", flip(recipe{}, 40)},
 		{"T-5.15", "a byte of the last tag flipped, SEIPD 2", flip(recipe{aead: true}, 1)},
@@ -243,10 +273,39 @@ func checkSealForeign(t *T) {
 	c.quiet("nothing stored")
 }
 
+// checkSealMLKEM seals to the subkey that the operator may have added.
+func checkSealMLKEM(t *T) {
+	c := t.member()
+	var to *pgp.PublicKey
+	now := time.Now()
+	for i := range t.s.key.entity.Subkeys {
+		sub := &t.s.key.entity.Subkeys[i]
+		binding, err := sub.LatestValidBindingSignature(now, nil)
+		if err == nil && sub.PublicKey.PubKeyAlgo == pgp.PubKeyAlgoMlkem768X25519 && !sub.Revoked(binding, now) && !sub.Expired(binding, now) {
+			to = sub.PublicKey
+		}
+	}
+	if to == nil {
+		t.skip("the node's certificate has no ML-KEM subkey, and need not have one")
+	}
+	t.on("T-5.181")
+	for _, aead := range []bool{false, true} {
+		c.wantAnswer("a message sealed to the ML-KEM subkey", c.sealed("withstands", recipe{to: to, aead: aead}), ok)
+		c.wantTexts("sealed to the ML-KEM subkey", "withstands")
+	}
+}
+
 // checkSealAgain uses a session key for many messages, as a client may (section 5.2).
 func checkSealAgain(t *T) {
 	c, other := t.member(), t.member()
+	t.on("T-5.187")
 	r := recipe{aead: true, session: new(session)}
+	for _, when := range []string{"before any other", "after another"} {
+		c.wantRefused("a message with its last byte flipped, "+when+" with its session key", flipped(c.sealed("forged", r)))
+		c.wantAnswer("a message "+when+" with its session key that is good", c.sealed(when, r), ok)
+		c.wantTexts(when+" with its session key that is good", when)
+	}
+	r = recipe{aead: true, session: new(session)}
 	t.on("T-5.48")
 	for i := range 4 {
 		c.wantAnswer("a message with the session key of an earlier one", c.sealed(fmt.Sprint(i), r), ok)

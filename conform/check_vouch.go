@@ -21,6 +21,7 @@ func vouchScenarios() []scenario {
 			},
 		},
 		{name: "vouched-by-subkeys", clauses: []string{"T-5.106"}, run: checkSubkeys, peer: true},
+		{name: "vouched-by-nobody", clauses: []string{"T-5.109", "T-5.180"}, run: checkLacking, peer: true},
 		{name: "vouched-without-key", clauses: []string{"T-5.109"}, run: checkNoKey, peer: true},
 		{name: "vouched-after-rotation", clauses: []string{"T-5.38", "T-5.108", "T-5.109"}, run: checkFetchedAnew, peer: true, slow: true},
 	}

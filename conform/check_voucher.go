@@ -3,6 +3,7 @@ package conform
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"slices"
@@ -158,6 +159,28 @@ func checkNoKey(t *T) {
 	t.wantLater(response, "a message of a node whose certificate could not be had a moment ago")
 	t.check(nil, s.fetches() == 1, "no further attempt to fetch the certificate within a minute", fmt.Sprint(s.fetches()))
 	c.quiet("nothing stored of what nobody could bear out")
+}
+
+// checkLacking vouches by a key that no certificate has.
+func checkLacking(t *T) {
+	c := t.member()
+	s := t.part(c, faceLacking)
+	post := func(text string) *http.Response {
+		body := c.sealed(text, recipe{})
+		v := t.vouch(s.face, "someone", body)
+		v.keyID = hex.EncodeToString(randomBytes(20))
+		response, _ := t.post(body, v.headers()...)
+		return response
+	}
+	response := post("at first")
+	if s.fetches() == 0 {
+		t.skip(fetchedBefore)
+	}
+	t.on("T-5.180")
+	t.check(nil, response.StatusCode == 401, "status 401 for a keyid that the certificate fetched for the request lacks", response.Status)
+	t.on("T-5.109")
+	t.wantLater(post("again"), "a keyid that the certificate of a moment ago lacks")
+	c.quiet("nothing stored of what was refused")
 }
 
 // checkFetchedAnew waits until a certificate that lacks a key may be fetched anew.

@@ -10,6 +10,8 @@ import (
 
 	pgp "github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+
+	"github.com/tipt/tipt-go/node"
 )
 
 // answers is a node whose answers to sealed requests are changed.
@@ -273,6 +275,37 @@ func repeating(clause, name string) defect {
 	}}
 }
 
+// grudging is a node that refuses a message for what came before it with the same session key.
+func grudging(clause, name string) defect {
+	return defect{clause: clause, name: name, ask: func(b *bent, f fields) []raw {
+		v, err := unpack(rawOf(f.part("body").get("msg")))
+		if number(f, "reqt") != reqForward || err != nil {
+			return nil
+		}
+		session, err := pgp.NewOpaqueReader(bytes.NewReader(v.bytes())).Next()
+		if err != nil {
+			return nil
+		}
+		if refused := b.note; refused == string(session.Contents) && b.count > 0 {
+			return b.fail(f, errNodeRefused)
+		}
+		b.note, b.count = string(session.Contents), 0
+		return nil
+	}, say: func(b *bent, f fields, asked int) any {
+		if asked == reqForward && f.code() == errNodeRefused {
+			b.count++
+		}
+		return nil
+	}}
+}
+
+// withMLKEM is a node that has a subkey of ML-KEM, which it is given anew at each start.
+func withMLKEM(c *node.Config) {
+	if key, err := c.Key.AddMLKEM(time.Now()); err == nil {
+		c.Key = key
+	}
+}
+
 func rawOf(v any) raw {
 	b, _ := v.(raw)
 	return b
@@ -296,6 +329,8 @@ var nodeDefects = []defect{
 	swap("T-5.112", reqForward, ok, errNodeRefused),
 	swap("T-5.48", reqForward, errNodeRefused, ok),
 	opens("T-5.15", "opens what has no integrity protection", tagUnprotected),
+	grudging("T-5.187", "takes nothing of a session key that came with what it refused"),
+	answersWith("T-5.181", ok, errCannotOpen).of(withMLKEM),
 	answersWith("T-5.19", errCannotOpen, errMalformed),
 	answersWith("T-5.20", ok, errMalformed),
 	answersWith("T-5.21", errMalformed, ok),

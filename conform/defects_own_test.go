@@ -90,7 +90,7 @@ func TestNodeWithOperator(t *testing.T) {
 			if name == "open" {
 				o.Slow, o.silence, o.Quota = true, time.Second, quota
 			}
-			clean(t, run(t, o), append(tt.untested, "--peer", "--connections", "--peer-rate")...)
+			clean(t, run(t, o), append(tt.untested, "--peer", "--connections", "--peer-rate", "no ML-KEM")...)
 		})
 	}
 }

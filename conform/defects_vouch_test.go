@@ -128,5 +128,6 @@ var vouchDefects = []defect{
 	restated("T-5.107", "looks at the message first", 401, 400, func(r *http.Request) bool { return r.ContentLength < 100 }),
 	restated("T-5.108", "does not take what it has fetched anew", 200, 503, notTheFirst()),
 	pages("T-5.109", "does not say when to come again", signedPath, func(p *page) { p.header.Del("Retry-After") }).of2().during("vouched-without-key"),
+	restated("T-5.180", "puts everybody off", 401, 503, func(*http.Request) bool { return true }),
 	minds("T-5.110", "minds what comes again", seenBefore(func(r *http.Request) string { return r.Header.Get("Signature") })),
 }

@@ -57,7 +57,15 @@ func clean(t *testing.T, report *Report, reasons ...string) {
 
 // unhelped are reasons that leave clauses untested where the suite knows no more than where the node is.
 var unhelped = []string{
-	"--admin", "--slow", "--peer", "--connections", "--peer-rate", "by invitation", "not closed", "no anonymous", "no BUSY",
+	"--admin", "--slow", "--peer", "--connections", "--peer-rate", "by invitation", "not closed", "no anonymous", "no BUSY", "no ML-KEM",
+}
+
+// It opens what is sealed to an ML-KEM subkey, where it has one.
+func TestNodeWithMLKEM(t *testing.T) {
+	n := tipttest.Start(t, withMLKEM)
+	o := options(n)
+	o.Only = "seal-mlkem"
+	clean(t, run(t, o))
 }
 
 // The node of this project passes everything that can be tested without its operator's help.

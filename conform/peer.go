@@ -47,6 +47,7 @@ const (
 	faceSubkeys = "subkeys"
 	faceFuture  = "future"
 	faceNoKey   = "nokey"
+	faceLacking = "lacking"
 	faceRotated = "rotated"
 
 	faceDropped = "dropped"
@@ -56,7 +57,7 @@ const (
 var faces = []string{
 	faceOrder, faceStatus, faceRetry, faceVouch, faceKey, faceLarge, faceTLS, faceBarred, faceLoud, facePauses, faceSilent,
 	faceAbsent, faceMoved, faceFailing, faceCut, faceBusy, faceRate, faceDumb, faceSoon, faceLater,
-	faceSubkeys, faceFuture, faceNoKey, faceRotated, faceDropped, faceAsked,
+	faceSubkeys, faceFuture, faceNoKey, faceLacking, faceRotated, faceDropped, faceAsked,
 }
 
 // PeerNames are the names of the second node that the suite plays, below the one that

@@ -127,11 +127,11 @@ func (r recipe) seal(plain []byte, node *pgp.PublicKey) ([]byte, error) {
 	if r.session.key == nil {
 		r.session.key = randomBytes(32)
 		for range r.keys {
-			var one bytes.Buffer
-			if err := pgp.SerializeEncryptedKeyAEAD(&one, r.to, pgp.CipherAES256, r.aeadKey, r.session.key, config); err != nil {
-				return nil, fmt.Errorf("encrypt a session key: %w", err)
+			one, err := encryptedKey(r.to, r.aeadKey, r.session.key)
+			if err != nil {
+				return nil, err
 			}
-			r.session.packets = append(r.session.packets, one.Bytes()...)
+			r.session.packets = append(r.session.packets, one...)
 		}
 	}
 	key := r.session.key
@@ -172,6 +172,15 @@ func (r recipe) seal(plain []byte, node *pgp.PublicKey) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
+// encryptedKey is a session key packet, of version 6 or 3.
+func encryptedKey(to *pgp.PublicKey, version6 bool, key []byte) ([]byte, error) {
+	var b bytes.Buffer
+	if err := pgp.SerializeEncryptedKeyAEAD(&b, to, pgp.CipherAES256, version6, key, nil); err != nil {
+		return nil, fmt.Errorf("encrypt a session key: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
 // unprotected seals in a packet of the kind that has no integrity protection (RFC 9580, section 5.7).
 func unprotected(plain []byte, to *pgp.PublicKey) ([]byte, error) {
 	key, inner := randomBytes(32), literal(plain)
@@ -179,14 +188,13 @@ func unprotected(plain []byte, to *pgp.PublicKey) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the cipher: %w", err)
 	}
-	var b bytes.Buffer
-	if err := pgp.SerializeEncryptedKeyAEAD(&b, to, pgp.CipherAES256, false, key, nil); err != nil {
-		return nil, fmt.Errorf("encrypt a session key: %w", err)
+	packets, err := encryptedKey(to, false, key)
+	if err != nil {
+		return nil, err
 	}
 	stream, prefix := pgp.NewOCFBEncrypter(block, randomBytes(block.BlockSize()), pgp.OCFBResync)
 	stream.XORKeyStream(inner, inner)
-	b.Write(pgpPacket(tagUnprotected, slices.Concat(prefix, inner)))
-	return b.Bytes(), nil
+	return append(packets, pgpPacket(tagUnprotected, slices.Concat(prefix, inner))...), nil
 }
 
 // whole joins the parts of a packet's body.

@@ -184,7 +184,7 @@ func TestNodeOfTwo(t *testing.T) {
 	_, o := withSecond(t, defect{own: func(c *node.Config) { takesFew(c); c.MaxConnections, c.NoLimits = many, false }})
 	o.Connections, o.PeerRate = many, peerRate
 	report := run(t, o)
-	clean(t, report, "--slow", "by invitation", "not closed", "no anonymous")
+	clean(t, report, "--slow", "by invitation", "not closed", "no anonymous", "no ML-KEM")
 	if passed := report.Count(Passed); passed < 230 {
 		t.Errorf("only %d clauses were tested", passed)
 	}
