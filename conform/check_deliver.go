@@ -12,6 +12,7 @@ func deliverScenarios() []scenario {
 		{name: "deliver-failed", clauses: []string{"T-4.80"}, run: checkFailed},
 		{name: "deliver-interrupted", clauses: []string{"T-4.81", "T-4.86"}, run: checkInterrupted},
 		{name: "deliver-window", clauses: []string{"T-4.83", "T-4.84"}, run: checkWindow},
+		{name: "deliver-ids", clauses: []string{"T-3.13"}, run: checkDeliverIDs},
 		{name: "times", clauses: []string{"T-2.100"}, run: checkTimes},
 	}
 }
@@ -201,4 +202,27 @@ func checkWindow(t *T) {
 			t.fatal(c, fmt.Sprintf("message %d", i), "message "+number)
 		}
 	}
+}
+
+// checkDeliverIDs leaves one DELIVER unanswered while more come than there are ids.
+func checkDeliverIDs(t *T) {
+	c, writer := t.member(), t.member()
+	writer.send(c.user, "held")
+	held := c.deliver()
+	const atATime = 60
+	session := new(session)
+	t.on("T-3.13")
+	for range 300 / atATime {
+		_, refusal := writer.fill(atATime, func(int) fields {
+			return t.forward(true, t.seal(message(c.user.name, randomBytes(16), nil), recipe{aead: true, session: session}))
+		})
+		if refusal != ok {
+			t.skip("the node takes no 300 messages of a user at once: " + errorName(refusal))
+		}
+		for range atATime {
+			c.deliverAnswered() // which must not have the id of the one that is held
+		}
+	}
+	c.answer(held, ok)
+	c.alive("a DELIVER that was answered after 300 others")
 }

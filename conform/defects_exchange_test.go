@@ -1,5 +1,7 @@
 package conform
 
+import "sync"
+
 // unclosed is a node that does not close with a code.
 func unclosed(clause, only string, code int) defect {
 	return defect{clause: clause, name: "does not close", only: only, down: func(_ *bent, f frame) []frame {
@@ -8,6 +10,37 @@ func unclosed(clause, only string, code int) defect {
 		}
 		return []frame{f}
 	}}
+}
+
+// counting is a node that counts its ids, and does not look whether one is in flight.
+func counting() defect {
+	type ids struct {
+		next uint8
+		real map[int]any // the node's, by the one that it says
+	}
+	var mu sync.Mutex // guards all
+	all := make(map[*bent]*ids)
+	of := func(b *bent) *ids {
+		mu.Lock()
+		defer mu.Unlock()
+		if all[b] == nil {
+			all[b] = &ids{real: make(map[int]any)}
+		}
+		return all[b]
+	}
+	d := requested("T-3.13", "counts its ids", func(b *bent, f fields) any {
+		ids := of(b)
+		said := ids.next
+		ids.next++
+		ids.real[int(said)] = f.get("id")
+		return f.with("id", said)
+	})
+	return d.with(func(b *bent, f fields) []raw {
+		if number(f, "pakt") != pktResponse {
+			return nil
+		}
+		return []raw{f.with("id", of(b).real[number(f, "id")]).pack()}
+	})
 }
 
 var exchangeDefects = []defect{
@@ -69,6 +102,7 @@ var exchangeDefects = []defect{
 		return nil
 	}},
 	tolerant("T-3.12", "overlooks responses", func(f fields) bool { return number(f, "pakt") == pktResponse }),
+	counting().during("deliver-ids"),
 	requested("T-3.13", "uses one id", func(_ *bent, f fields) any { return f.with("id", 0) }).during("deliver-window"),
 	{clause: "T-3.14", name: "one table of ids", ask: func(b *bent, f fields) []raw {
 		if number(f, "pakt") == pktRequest && b.note == "delivering" && number(f, "id") == b.count {
