@@ -10,6 +10,7 @@ func secondScenarios() []scenario {
 	return []scenario{
 		{name: "second-order", clauses: []string{"T-3.17", "T-3.18", "T-3.19", "T-4.67"}, run: checkSecondOrder, peer: true},
 		{name: "second-ids", clauses: []string{"T-3.11"}, run: checkSecondIDs, peer: true},
+		{name: "second-ping", clauses: []string{"T-1.24"}, run: checkSecondPing, peer: true},
 		{name: "second-refs", clauses: []string{"T-4.143"}, run: checkSecondRefs, peer: true},
 		{name: "second-deleted", clauses: []string{"T-4.50"}, run: checkSecondDeleted, peer: true},
 		{name: "second-answers", clauses: []string{"T-4.68", "T-5.44", "T-5.117", "T-5.118", "T-5.141"}, run: checkSecondAnswers, peer: true},
@@ -75,6 +76,20 @@ func checkSecondIDs(t *T) {
 		one.hang()
 		held.answer <- delivered
 	}
+}
+
+// checkSecondPing sends a PING while a FORWARD waits for the second node.
+func checkSecondPing(t *T) {
+	c := t.member()
+	s := t.part(c, faceOrder)
+	id := c.ask(reqForward, s.forward(true, "held"))
+	held := s.want("held")
+	t.on("T-1.24")
+	c.ping("while it waits", "while a FORWARD waits for its answer")
+	answered := c.has(func(p *packet) bool { return p.pakt == pktResponse })
+	t.check(c, !answered, "no response before the second node's", "one")
+	held.answer <- delivered
+	c.want(c.response(id), "FORWARD with wait true", ok)
 }
 
 // checkSecondRefs uses a ref for another destination, and again when nothing with it waits any more.

@@ -293,6 +293,20 @@ func firstKey() func(fields) fields {
 }
 
 var secondDefects = []defect{
+	{clause: "T-1.24", name: "no PONG before the response", second: true, only: "second-ping", up: func(b *bent, f frame) []frame {
+		if p, err := unpackFields(f.payload); f.opcode == opBinary && err == nil && number(p, "reqt") == reqForward {
+			b.note = "at work"
+		}
+		if f.opcode == opPing && b.note != "" {
+			return nil
+		}
+		return []frame{f}
+	}, say: func(b *bent, _ fields, asked int) any {
+		if asked == reqForward {
+			b.note = ""
+		}
+		return nil
+	}},
 	loses("T-3.18", "b1", ok),
 	loses("T-3.19", "a at once", errNodeTimeout),
 	loses("T-4.50", "second", ok),
