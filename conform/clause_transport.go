@@ -9,6 +9,7 @@ var transportClauses = []Clause{
 	{"T-1.6", Must, Both, Ours, "TLS before 1.2 is not spoken.", ""},
 	{"T-1.7", Should, Both, Ours, "TLS 1.3 is taken when both can.", ""},
 	{"T-1.8", Must, NodeSide, Seed, "A connection is refused only for overload, maintenance or an internal error, with a status of 500 to 599.", ""},
+	{"T-1.200", Must, NodeSide, Ours, "A refusal is 503 with `Retry-After`, or 500, and no other.", ""},
 	{"T-1.140", Must, NodeSide, Ours, "In maintenance a connection is refused with 503 and `Retry-After`.", ""},
 	{"T-1.141", Must, NodeSide, Ours, "When connections have run short, a connection is refused with 503 and `Retry-After`.", ""},
 	{"T-1.9", Must, NodeSide, Ours, "An internal error while connecting is 500.", faulty},

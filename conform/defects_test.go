@@ -142,13 +142,19 @@ func isFirst(b *bent) bool {
 var defects = slices.Concat(transportDefects, packetDefects, exchangeDefects, accountDefects, messageDefects, nodeDefects, draftDefects, ownDefects, secondDefects, vouchDefects, statusDefects, quotaDefects)
 
 func refuse(clause, name string, f func(*http.Request) bool) defect {
+	return refuseWith(clause, name, http.StatusNotFound, f)
+}
+
+func refuseWith(clause, name string, status int, f func(*http.Request) bool) defect {
 	return defect{clause: clause, name: name, admit: func(r *http.Request) int {
 		if f(r) {
-			return http.StatusNotFound
+			return status
 		}
 		return 0
 	}}
 }
+
+func fromScript(r *http.Request) bool { return r.Header.Get("Origin") != "" }
 
 // crowded takes only some connections.
 func crowded() defect {
@@ -158,8 +164,10 @@ func crowded() defect {
 
 var transportDefects = []defect{
 	refuse("T-1.3", "knows one path", func(r *http.Request) bool { return r.URL.Path != "/ws" }),
-	refuse("T-1.8", "minds the Origin", func(r *http.Request) bool { return r.Header.Get("Origin") != "" }).during("upgrade"),
-	refuse("T-1.10", "minds the Origin", func(r *http.Request) bool { return r.Header.Get("Origin") != "" }),
+	refuse("T-1.8", "minds the Origin", fromScript).during("upgrade"),
+	refuse("T-1.10", "minds the Origin", fromScript),
+	refuseWith("T-1.200", "says 502", http.StatusBadGateway, fromScript).during("upgrade"),
+	refuseWith("T-1.200", "does not say when to come again", http.StatusServiceUnavailable, fromScript).during("upgrade"),
 	{clause: "T-1.6", name: "speaks TLS 1.0", oldest: tls.VersionTLS10},
 	{clause: "T-1.7", name: "speaks TLS 1.2 alone", newest: tls.VersionTLS12},
 	crowded(),

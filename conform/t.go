@@ -229,8 +229,14 @@ func (t *T) upgrades() error {
 func (t *T) upgrade(o dialOptions) (*tls.Conn, *bufio.Reader, *http.Response, error) {
 	secure, r, response, err := t.s.upgrade(t.ctx, o)
 	var refused *upgradeError
-	if errors.As(err, &refused) && refused.response.StatusCode/100 != 5 {
+	if !errors.As(err, &refused) {
+		return secure, r, response, err
+	}
+	switch status, retry := refused.response.StatusCode, refused.response.Header.Get("Retry-After"); {
+	case status/100 != 5:
 		t.always(nil, "T-1.8", err.Error())
+	case status != http.StatusInternalServerError && (status != http.StatusServiceUnavailable || retry == ""):
+		t.always(nil, "T-1.200", fmt.Sprintf("%v, Retry-After %q", err, retry))
 	}
 	return secure, r, response, err
 }
