@@ -8,7 +8,7 @@ import (
 
 func accountScenarios() []scenario {
 	return []scenario{
-		{name: "register", clauses: []string{"T-4.11", "T-4.12"}, run: checkRegister},
+		{name: "register", clauses: []string{"T-2.12", "T-4.11", "T-4.12"}, run: checkRegister},
 		{name: "passwords", clauses: []string{"T-4.140"}, run: checkPasswords},
 		{name: "unneeded-invitations", clauses: []string{"T-4.141"}, run: checkUnneededInvitations},
 		{name: "invitations", clauses: []string{"T-4.16", "T-4.17"}, run: checkInvitations},
@@ -29,6 +29,8 @@ func checkRegister(t *T) {
 	for _, n := range []int{0, 1, 7} {
 		c.try(reqRegister, t.registration(t.name(), letters(n)), fmt.Sprintf("pass of %d bytes", n), errPasswordInvalid)
 	}
+	t.on("T-2.12")
+	c.try(reqRegister, t.registration(t.name(), letters(256)), "pass of 256 bytes, which is no str8", errMalformed)
 	for _, n := range []int{8, 255} {
 		u := &user{name: t.name(), pass: letters(n)}
 		t.on("T-4.12")

@@ -13,7 +13,7 @@ var accountClauses = []Clause{
 	{"T-4.9", Must, NodeSide, Ours, "After `comp` false a node closes with 1002 and serves nothing more.", ""},
 	{"T-4.10", Must, NodeSide, Ours, "A node's packets carry the same version throughout, the one of HANDSHAKE's response.", ""},
 	{"T-4.11", Must, NodeSide, Ours, "REGISTER's response has no body, and the account serves from then on.", ""},
-	{"T-4.12", Must, NodeSide, Ours, "A password has at least 8 bytes and at most 255 bytes, else PASSWORD_INVALID.", ""},
+	{"T-4.12", Must, NodeSide, Ours, "A password of fewer than 8 bytes is PASSWORD_INVALID, and one of 8 to 255 bytes is taken.", ""},
 	{"T-4.140", Must, NodeSide, Ours, "Passwords are compared as bytes, without any mapping.", ""},
 	{"T-4.13", Must, NodeSide, Ours, "NAME_INVALID comes before PASSWORD_INVALID, and this before NAME_TAKEN.", ""},
 	{"T-4.14", Must, NodeSide, Ours, "A name whose mapped form is taken is NAME_TAKEN.", ""},
