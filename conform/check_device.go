@@ -9,9 +9,9 @@ import (
 func deviceScenarios() []scenario {
 	return []scenario{
 		{name: "displaced", clauses: []string{"T-4.31", "T-4.32"}, run: checkDisplaced},
-		{name: "send-only", clauses: []string{"T-4.27", "T-4.28", "T-4.29"}, run: checkSendOnly},
+		{name: "send-only", clauses: []string{"T-4.27", "T-4.28", "T-4.29", "T-4.202"}, run: checkSendOnly},
 		{name: "many-send-only", clauses: []string{"T-4.30"}, run: checkManySendOnly},
-		{name: "list-devices", clauses: []string{"T-4.42"}, run: checkListDevices},
+		{name: "list-devices", clauses: []string{"T-4.42", "T-4.203"}, run: checkListDevices},
 		{name: "remove-device", clauses: []string{"T-4.43", "T-4.44", "T-4.45", "T-4.145"}, run: checkRemoveDevice},
 		{name: "many-devices", clauses: []string{"T-4.92", "T-4.93"}, run: checkManyDevices},
 	}
@@ -66,7 +66,9 @@ func checkSendOnly(t *T) {
 	receiver.alive("a SIGN_IN of its device with recv false")
 	t.on("T-4.27")
 	receiver.send(u, "hello")
-	receiver.wantTexts("on the receiving connection", "hello")
+	t.on("T-4.202")
+	receiver.wantTexts("on a connection whose SIGN_IN had no recv", "hello")
+	t.on("T-4.27")
 	sender.quiet("no DELIVER with recv false")
 	fresh.quiet("no DELIVER with recv false")
 	nobody := t.s.UserPrefix + "nobody-" + t.s.run
@@ -125,6 +127,11 @@ func checkListDevices(t *T) {
 	t.on("T-4.42")
 	want := map[string]bool{"one": true, "two": false, "sender": false}
 	one.eventually("the device two as not receiving", func() bool { return one.listed()["two"].get("on").is(false) })
+	t.on("T-4.203")
+	for name := range want {
+		t.check(one, slices.Contains(one.devices(), name), "the device "+name+" listed once it has signed in", "it is not")
+	}
+	t.on("T-4.42")
 	p := one.wantOK(one.exchange(reqListDevices, nil))
 	devices := p.body.get("devs").list()
 	t.check(one, len(devices) == len(want), "3 devices", fmt.Sprint(len(devices)))

@@ -15,7 +15,7 @@ func forwardScenarios() []scenario {
 		{name: "forward-order", clauses: []string{"T-3.17"}, run: checkForwardOrder},
 		{name: "unreachable", clauses: []string{"T-4.66", "T-4.68", "T-4.71", "T-4.72"}, run: checkUnreachable},
 		{name: "returns-again", clauses: []string{"T-4.97"}, run: checkReturnsAgain},
-		{name: "returns", clauses: []string{"T-4.69", "T-4.95", "T-4.97", "T-4.100"}, run: checkReturns},
+		{name: "returns", clauses: []string{"T-4.69", "T-4.95", "T-4.97", "T-4.100", "T-4.200", "T-4.201"}, run: checkReturns},
 		{name: "node-key", clauses: []string{"T-4.70"}, run: checkNodeKey},
 	}
 }
@@ -165,6 +165,8 @@ func checkReturns(t *T) {
 	from := t.member()
 	other := t.signIn(from.user, "dev", "other")
 	refs := []bin{randomBytes(16), randomBytes(16), nil}
+	other.hang() // and misses the first
+	mids := make(map[string]bool)
 	nobody := t.s.UserPrefix + "nobody-" + t.s.run
 	for i, sealed := range [][]byte{
 		t.seal(message(nobody, randomBytes(16), nil), recipe{}),
@@ -200,7 +202,17 @@ func checkReturns(t *T) {
 			answer, err := unpack(b.get("resp").bytes())
 			t.check(from, err == nil && answerCode(answer) == errNoSuchUser, "resp with NO_SUCH_USER", fmt.Sprintf("% x", b.get("resp").bytes()))
 		}
-		t.on("T-4.97")
+		t.on("T-4.200")
+		mid := string(b.get("mid").bytes())
+		t.check(from, !mids[mid], "another mid in another RETURN", fmt.Sprintf("% x again", mid))
+		mids[mid] = true
+		if i == 0 {
+			t.clause = ""
+			other = t.signIn(from.user, "dev", "other")
+			t.on("T-4.201")
+		} else {
+			t.on("T-4.97")
+		}
 		same := other.deliver()
 		t.check(other, same.reqt == reqReturn && bytes.Equal(same.body.get("mid").bytes(), b.get("mid").bytes()), "the same RETURN on each device", same.String())
 		other.answer(same, ok)
@@ -208,6 +220,7 @@ func checkReturns(t *T) {
 			from.answer(p, ok)
 			continue
 		}
+		t.on("T-4.97")
 		from.answer(p, errBusy, "wait", 1)
 		repeated := from.deliver()
 		t.check(from, bytes.Equal(repeated.body.get("mid").bytes(), b.get("mid").bytes()), "the same RETURN after BUSY", repeated.String())

@@ -192,6 +192,7 @@ func checkKeys(t *T, code int) {
 		for _, extension := range extensions {
 			malformed("T-2.19", k.name, fmt.Sprintf("an extension % x for %s", extension[:2], k.name), s.make().with(k.name, extension))
 		}
+		malformed("T-2.19", "", "the marker c1 for "+k.name, s.make().with(k.name, unused))
 		if kindOf(k.declared) == kindStr {
 			for _, text := range noUTF8 {
 				malformed("T-2.15", k.name, fmt.Sprintf("%s of bytes % x", k.name, text), s.make().with(k.name, text))
@@ -242,6 +243,9 @@ func tooLong(declared string) (heads []raw) {
 	}
 	return heads
 }
+
+// unused is the marker that stands for nothing.
+var unused = raw{0xc1}
 
 var extensions = []raw{
 	{0xd4, 1, 0},

@@ -5,7 +5,7 @@ import "fmt"
 func orderScenarios() []scenario {
 	return []scenario{
 		{name: "order-before-handshake", clauses: []string{"T-3.24", "T-3.25", "T-3.32"}, run: checkBeforeHandshake},
-		{name: "order-before-sign-in", clauses: []string{"T-3.26", "T-3.27", "T-3.28", "T-3.29", "T-3.31", "T-3.32", "T-3.33"}, run: checkBeforeSignIn},
+		{name: "order-before-sign-in", clauses: []string{"T-3.26", "T-3.27", "T-3.28", "T-3.29", "T-3.31", "T-3.32", "T-3.33", "T-3.200"}, run: checkBeforeSignIn},
 		{name: "order-signed-in", clauses: []string{"T-3.26", "T-3.27", "T-3.30", "T-3.34", "T-3.32"}, run: checkSignedIn},
 		{name: "every-request", clauses: []string{"T-2.28", "T-3.25", "T-3.26", "T-3.28", "T-3.29", "T-3.30", "T-3.32", "T-3.143"}, run: checkStates},
 		{name: "form-first", clauses: []string{"T-3.142"}, run: checkForm},
@@ -49,6 +49,22 @@ func checkBeforeSignIn(t *T) {
 		}
 	}
 	c.ver = "1.0.0"
+	t.on("T-3.200")
+	malformed := []func(fields) raw{
+		func(f fields) raw { return append(f, "more", 1).pack() },
+		func(f fields) raw { return append(f, "err", fields{"code", 1}).pack() },
+		func(f fields) raw { return append(f.pack(), 0) },
+	}
+	for i, change := range malformed {
+		c.tryBytes(reqHandshake, fmt.Sprintf("a second HANDSHAKE with fault %d of the root", i), func(id uint8) raw {
+			return change(c.request(id, reqHandshake, nil))
+		}, errMalformed)
+		if !c.drafts {
+			c.ver = "0.9.0" // no newer one, in which unknown keys are skipped
+			c.tryRoot(fmt.Sprintf("another ver and fault %d of the root", i), change, errMalformed)
+			c.ver = "1.0.0"
+		}
+	}
 	t.on("T-3.28")
 	c.want(c.exchange(0x22, fields{"a", 1}), "request 0x22 without sign-in", errUnsupported)
 	t.on("T-3.29")

@@ -14,7 +14,7 @@ func packetScenarios() []scenario {
 		scenario{name: "nil-bodies", clauses: []string{"T-2.7"}, run: checkNilBodies},
 		scenario{name: "depth", clauses: []string{"T-2.22"}, run: checkDepth},
 		scenario{name: "unknown-keys", clauses: []string{"T-2.24"}, run: checkUnknownKeys},
-		scenario{name: "newer-keys", clauses: []string{"T-2.25", "T-2.26"}, run: checkNewerKeys},
+		scenario{name: "newer-keys", clauses: []string{"T-2.25", "T-2.26", "T-2.200"}, run: checkNewerKeys},
 		scenario{name: "unknown-requests", clauses: []string{"T-2.28", "T-3.28"}, run: checkUnknownRequests},
 	)
 }
@@ -84,6 +84,9 @@ func checkRoot(t *T) {
 		for _, key := range []string{"ver", "reqt", "body"} {
 			c.tryRoot(fmt.Sprintf("an extension % x for %s", extension[:2], key), with(key, extension), errMalformed)
 		}
+	}
+	for _, key := range []string{"reqt", "body"} { // which come behind id and pakt
+		c.tryRoot("the marker c1 for "+key, with(key, unused), errMalformed)
 	}
 	t.on("T-2.15")
 	for _, text := range noUTF8 {
@@ -245,6 +248,13 @@ func checkNewerKeys(t *T) {
 	}) {
 		c.tryRoot(fmt.Sprintf("bytes % x for an unknown key", []byte(v)), func(f fields) raw { return append(f, "more", v).pack() }, errMalformed)
 	}
+	t.on("T-2.200")
+	for marker, want := range map[byte]int{0xdc: ok, 0xdd: errMalformed} {
+		array := append(head(marker, 2), 1, 2)
+		c.tryRoot(fmt.Sprintf("an array in marker %02x", marker), func(f fields) raw { return append(f, "more", array).pack() }, want)
+		c.tryRoot(fmt.Sprintf("an array in marker %02x inside another", marker), func(f fields) raw { return append(f, "more", []any{array}).pack() }, want)
+	}
+	t.on("T-2.26")
 	c.tryRoot("an unknown key twice", func(f fields) raw { return append(f, "more", 1, "more", 1).pack() }, errMalformed)
 }
 

@@ -102,6 +102,7 @@ func (t *T) sweep(k key, in fields, malformed func(what string, f fields)) {
 	for _, extension := range extensions {
 		malformed(fmt.Sprintf("an extension % x for %s", extension[:2], k.name), in.with(k.name, extension))
 	}
+	malformed("the marker c1 for "+k.name, in.with(k.name, unused))
 	if kindOf(k.declared) == kindStr {
 		for _, text := range noUTF8 {
 			malformed(fmt.Sprintf("%s of bytes % x", k.name, text), in.with(k.name, text))

@@ -27,6 +27,7 @@ var exchangeClauses = []Clause{
 	{"T-3.140", Must, NodeSide, Ours, "A PING behind one of these does not wait for its outcome.", "a node may have the outcome before it comes to the PING"},
 	{"T-3.23", Must, NodeSide, Ours, "DELIVER and RETURN start after SIGN_IN's response.", ""},
 	{"T-3.24", Must, NodeSide, Ours, "MALFORMED structure is found before HANDSHAKE_REQUIRED.", ""},
+	{"T-3.200", Must, NodeSide, Ours, "MALFORMED structure and root are found before HANDSHAKE_DONE and before VERSION.", ""},
 	{"T-3.25", Must, NodeSide, Seed, "Any request before HANDSHAKE is HANDSHAKE_REQUIRED, before all that follows in the order.", ""},
 	{"T-3.26", Must, NodeSide, Ours, "A second HANDSHAKE is HANDSHAKE_DONE, before VERSION.", ""},
 	{"T-3.27", Must, NodeSide, Ours, "A `ver` other than the HANDSHAKE's is VERSION, before UNSUPPORTED.", ""},

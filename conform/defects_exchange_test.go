@@ -1,6 +1,9 @@
 package conform
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // unclosed is a node that does not close with a code.
 func unclosed(clause, only string, code int) defect {
@@ -41,6 +44,21 @@ func counting() defect {
 		}
 		return []raw{f.with("id", of(b).real[number(f, "id")]).pack()}
 	})
+}
+
+// overdue is a node that closes for a missing HANDSHAKE later than it should.
+func overdue(clause string) defect {
+	return defect{clause: clause, name: "is too patient", down: func(b *bent, f frame) []frame {
+		if f.opcode != opClose {
+			return []frame{f}
+		}
+		time.AfterFunc(3500*time.Millisecond, func() {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.send(f)
+		})
+		return nil
+	}}
 }
 
 var exchangeDefects = []defect{
@@ -134,6 +152,8 @@ var exchangeDefects = []defect{
 		return nil
 	}},
 	closes("T-3.20", 1008, 1002),
+	overdue("T-3.20"),
+	overdue("T-3.21"),
 	{clause: "T-3.21", name: "every HANDSHAKE stops the clock", down: func(b *bent, f frame) []frame {
 		if f.opcode == opClose {
 			return nil
@@ -158,6 +178,8 @@ var exchangeDefects = []defect{
 	}},
 	swap("T-3.25", anyRequest, errHandshakeRequired, errSignInRequired),
 	swap("T-3.26", reqHandshake, errHandshakeDone, errMalformed),
+	swap("T-3.200", reqHandshake, errMalformed, errHandshakeDone),
+	swap("T-3.200", reqGetInfo, errMalformed, errVersion),
 	swap("T-3.27", anyRequest, errVersion, errMalformed),
 	swap("T-3.28", anyRequest, errUnsupported, errSignInRequired),
 	swap("T-3.29", anyRequest, errSignInRequired, errCredentials),
@@ -282,6 +304,26 @@ var accountDefects = []defect{
 	closes("T-4.39", 4002, 4001),
 	swap("T-4.41", reqSetPassword, errCredentials, errPasswordInvalid),
 	editBody("T-4.42", "no devices", reqListDevices, func(f fields) fields { return f.with("devs", []any{}) }),
+	{clause: "T-4.202", name: "takes a missing recv for false", ask: func(_ *bent, f fields) []raw {
+		if body := f.part("body"); number(f, "reqt") == reqSignIn && body != nil && body.get("recv") == nil {
+			return []raw{f.with("body", append(body, "recv", false)).pack()}
+		}
+		return nil
+	}},
+	editBody("T-4.203", "lists those alone that receive", reqListDevices, func(f fields) fields {
+		b := rawOf(f.get("devs"))
+		v, err := unpack(b)
+		if err != nil {
+			return f
+		}
+		all := []any{}
+		for _, item := range v.items {
+			if item.get("dev").str() != "sender" {
+				all = append(all, b[item.head:item.end])
+			}
+		}
+		return f.with("devs", all)
+	}),
 	closes("T-4.43", 4002, 1001),
 	requested("T-4.44", "forgets", func(_ *bent, f fields) any { return f.with("body", f.part("body").with("msg", bin("another"))) }),
 	swap("T-4.45", reqRemoveDevice, ok, errCredentials),

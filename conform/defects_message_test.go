@@ -219,6 +219,13 @@ var messageDefects = []defect{
 	delivering("T-4.95", "neither resp nor code", func(f fields) fields { return f.without("resp").without("code") }),
 	delivering("T-4.100", "the name as it came", func(f fields) fields { return f.with("node", strings.ToUpper(words(f, "node"))) }),
 	answered("T-4.97", "INTERNAL is taken", errInternal, nil),
+	delivering("T-4.200", "one mid for all", func(f fields) fields { return f.with("mid", bin("0123456789abcdef")) }),
+	signedIn("T-4.201", "keeps no RETURN", "other", func(_ *bent, f fields) any {
+		if number(f, "pakt") == pktRequest && number(f, "reqt") == reqReturn {
+			return []raw{}
+		}
+		return nil
+	}),
 	delivering("T-4.97", "a new mid each time", func(f fields) fields { return f.with("mid", randomBytes(16)) }),
 	delivering("T-8.1", "looks inside", func(f fields) fields { return f.with("msg", bin("text")) }),
 }

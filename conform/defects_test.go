@@ -329,6 +329,12 @@ var packetDefects = []defect{
 		return once
 	}),
 	lenient("T-2.18", "does not look behind the root", func(f fields) fields { return f }),
+	{clause: "T-2.19", name: "takes the marker c1 for nil", up: func(_ *bent, f frame) []frame {
+		if _, err := unpack(f.payload); f.opcode == opBinary && err != nil {
+			f.payload = bytes.ReplaceAll(f.payload, unused, pack(nil))
+		}
+		return []frame{f}
+	}},
 	mend("T-2.19", "takes extensions", func(v *value, _ raw) raw {
 		if v.kind == kindExt {
 			return pack("mended")
@@ -350,6 +356,12 @@ var packetDefects = []defect{
 		return f.with("body", kept)
 	}),
 	lenient("T-2.22", "takes every depth", func(f fields) fields { return f.without("new") }),
+	mend("T-2.200", "takes an array 32", func(v *value, _ raw) raw {
+		if v.marker == 0xdd {
+			return pack(nil)
+		}
+		return nil
+	}),
 	mend("T-2.23", "takes a map 32", func(v *value, _ raw) raw {
 		if v.marker == 0xdf && len(v.items) == 0 {
 			return pack(nil)
