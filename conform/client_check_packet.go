@@ -3,6 +3,7 @@ package conform
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
 func clientPacketScenarios() []clientScenario {
@@ -10,6 +11,7 @@ func clientPacketScenarios() []clientScenario {
 		{name: "client-nil", run: clientNil, clauses: []string{"T-2.73"}},
 		{name: "client-newer", run: clientNewer, clauses: []string{"T-2.74"}},
 		{name: "client-events", run: clientEvents, clauses: []string{"T-2.35"}},
+		{name: "client-event-ids", run: clientEventIDs, clauses: []string{"T-2.220"}},
 		{name: "client-malformed", run: clientMalformed, clauses: []string{"T-2.27", "T-2.120", "T-3.72"}},
 		{name: "client-unknown", run: clientUnknown, clauses: []string{"T-3.71"}},
 		{name: "client-doubled", run: clientDoubled, clauses: []string{"T-3.75"}},
@@ -110,6 +112,35 @@ func clientEvents(st *stage) {
 	}
 	g.goesOn("events that it does not know, or that are malformed")
 	st.check(g.conn, g.open(), "the connection to go on after events that it does not know, or that are malformed", g.state())
+}
+
+// clientEventIDs sends EVENTs with all ids while a FORWARD of the client and DELIVERs are in flight. A client that
+// prints a message before it answers it has not answered the first DELIVER when they come.
+func clientEventIDs(st *stage) {
+	g := st.connected()
+	release := st.hold(aMessage)
+	st.line("in flight")
+	forward := st.letter("in flight").p.id
+	free := st.stuff()
+	defer free()
+	long := g.deliver(delivery(textMessage(strings.Repeat("more than a pipe holds ", 20_000))))
+	st.on("T-2.220")
+	for id := range 256 {
+		g.sendBytes(g.root(fields{"ver", g.ver, "id", id, "pakt", pktEvent, "reqt", 0x55}).pack())
+	}
+	malformed := fields{"wait", "soon"}
+	for _, id := range []uint8{forward, long} {
+		g.sendBytes(g.root(fields{"ver", g.ver, "id", int(id), "pakt", pktEvent, "reqt", evtGoingAway}).with("body", malformed).pack())
+	}
+	short := g.deliver(delivery(textMessage("under the id of an EVENT")))
+	free()
+	g.wantTaken(long, "a DELIVER that is in flight while an EVENT has its id")
+	g.wantTaken(short, "a DELIVER whose id an EVENT had")
+	release()
+	st.line("another")
+	st.letter("another")
+	g.goesOn("EVENTs with ids that are in flight")
+	st.check(g.conn, g.open() && st.called() == 1, "the connection to go on after EVENTs with ids that are in flight", g.state())
 }
 
 func clientUnknown(st *stage) {

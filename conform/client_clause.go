@@ -17,6 +17,7 @@ var clientClauses = []Clause{
 	{"T-2.74", Must, ClientSide, Ours, "A client skips unknown keys, at any level, of a packet whose `ver` is newer than its own.", ""},
 	{"T-2.120", Should, ClientSide, Ours, "A client's MALFORMED says which key was wrong.", ""},
 	{"T-2.121", Must, ClientSide, Ours, "A response that is malformed or cut off does not stop a client for ever: it goes on, connects again, or ends.", ""},
+	{"T-2.220", Must, ClientSide, Ours, "The `id` of a node's EVENT reserves nothing: a client takes it whatever is in flight.", ""},
 	{"T-3.70", Must, ClientSide, Seed, "A client answers each request of the node exactly once, with its `id`, and answers nothing else.", ""},
 	{"T-3.71", Must, ClientSide, Ours, "A client answers a request of a type that it does not know with UNSUPPORTED.", ""},
 	{"T-3.72", Must, ClientSide, Ours, "A client answers a malformed REQUEST too, whose `id` and `pakt` can be read.", ""},

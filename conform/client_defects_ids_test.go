@@ -4,6 +4,9 @@ package conform
 var clientIDDefects = []clientDefect{
 	countsUp("T-3.16"),
 	countsUp("T-3.74"),
+	mindsEvents("an event with the id of its request", true, false),
+	mindsEvents("an event with the id of a request of the node", false, true),
+	reservesForEvents(),
 	shakesTwice("at once", reqHandshake),
 	shakesTwice("once signed in", reqForward),
 }
@@ -48,4 +51,42 @@ func shakesTwice(when string, reqt int) clientDefect {
 		b.note = ""
 		return []raw{f.pack(), again}
 	}).ignoring(99)
+}
+
+// mindsEvents is a client that ends the connection for an EVENT with an id that is in flight.
+func mindsEvents(what string, ours, theirs bool) clientDefect {
+	inFlight := make(map[int]bool)
+	return asks("T-2.220", "client-event-ids", "minds "+what, func(_ *bent, f fields) []raw {
+		switch {
+		case ours && isAsking(f, reqForward):
+			inFlight[number(f, "id")] = true
+		case theirs && number(f, "pakt") == pktResponse:
+			delete(inFlight, number(f, "id"))
+		}
+		return nil
+	}).hearing(func(b *bent, f fields, _ int) any {
+		switch id := number(f, "id"); {
+		case theirs && isDeliver(f):
+			inFlight[id] = true
+		case ours && number(f, "pakt") == pktResponse:
+			delete(inFlight, id)
+		case number(f, "pakt") == pktEvent && inFlight[id]:
+			return b.quit(1002)
+		}
+		return nil
+	})
+}
+
+// reservesForEvents is a client that takes no request under an id that an EVENT had.
+func reservesForEvents() clientDefect {
+	reserved := make(map[int]bool)
+	return hears("T-2.220", "client-event-ids", "reserves the ids of events", func(b *bent, f fields, _ int) any {
+		switch id := number(f, "id"); {
+		case number(f, "pakt") == pktEvent:
+			reserved[id] = true
+		case isDeliver(f) && reserved[id]:
+			return b.quit(1002)
+		}
+		return nil
+	})
 }
