@@ -184,15 +184,15 @@ func clientKeyMalformed(st *stage) {
 	to := st.to + "@" + otherNode
 	lure := st.lure(to)
 	within := func(what string, answer fields) lie {
-		return lie{what, nil, func(l *letter) bin { return l.sealed(answer.pack()) }}
+		return lie{what, nil, func(l *letter) bin { return l.sealed(answer.pack()) }, ""}
 	}
 	all := []lie{
 		{"an answer with `body` and `err`", lure, func(l *letter) bin {
 			return l.sealed(append(fields{"err", fields{"code", errUnsupported}}, "body", fields{"key", bin(lure.certificate)}).pack())
-		}},
-		{"a sealed answer that is no map", nil, func(l *letter) bin { return l.sealed(pack([]any{"body", nil})) }},
-		{"a sealed answer that is cut off", nil, func(l *letter) bin { return l.sealed(raw{0x82, 0xa4, 'b', 'o', 'd', 'y', 0x81}) }},
-		{"a sealed answer of zeros", nil, func(l *letter) bin { return l.sealed(nil) }},
+		}, ""},
+		{"a sealed answer that is no map", nil, func(l *letter) bin { return l.sealed(pack([]any{"body", nil})) }, ""},
+		{"a sealed answer that is cut off", nil, func(l *letter) bin { return l.sealed(raw{0x82, 0xa4, 'b', 'o', 'd', 'y', 0x81}) }, ""},
+		{"a sealed answer of zeros", nil, func(l *letter) bin { return l.sealed(nil) }, ""},
 		within("a sealed answer of an empty map", fields{}),
 		within("a sealed answer with nil as `body`", fields{"body", nil}),
 		within("a sealed answer without `key`", fields{"body", fields{}}),

@@ -12,7 +12,7 @@ import (
 
 func clientConnectingScenarios() []clientScenario {
 	return []clientScenario{
-		{name: "client-lost", run: clientLost, clauses: []string{"T-1.38", "T-5.17", "T-7.5", "T-7.6"}},
+		{name: "client-lost", run: clientLost, clauses: []string{"T-1.38", "T-5.170", "T-7.5", "T-7.6"}},
 		{name: "client-backs-off", run: clientBacksOff, clauses: []string{"T-7.1"}},
 		stayAway("client-replaced", 4001),
 		stayAway("client-signed-out", 4002),
@@ -46,7 +46,7 @@ func clientLost(st *stage) {
 	}
 	st.check(g.conn, bytes.Equal(again.mid, l.mid), fmt.Sprintf("mid % x again", l.mid), fmt.Sprintf("% x", again.mid))
 	st.check(g.conn, bytes.Equal(again.ref, l.ref), fmt.Sprintf("ref % x again", l.ref), fmt.Sprintf("% x", again.ref))
-	st.on("T-5.17")
+	st.on("T-5.170")
 	st.check(g.conn, again.how != nil && l.how != nil && !bytes.Equal(again.how.first, l.how.first),
 		"another session key on another connection", "the same one")
 	st.on("T-1.38")

@@ -2,6 +2,7 @@ package conform
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -26,7 +27,7 @@ func clientEndToEndScenarios() []clientScenario {
 		{name: "client-unsealable", run: clientUnsealable, clauses: []string{"T-8.18"}},
 		{name: "client-seals", run: clientSeals, clauses: []string{"T-5.72", "T-8.2", "T-8.5", "T-8.9"}},
 		{name: "client-key-unsealed", run: clientKeyUnsealed, clauses: []string{"T-5.33", "T-5.72", "T-8.5", "T-8.19"}},
-		{name: "client-key-and-more", run: clientKeyAndMore, clauses: []string{"T-5.75", "T-8.5", "T-8.19"}},
+		{name: "client-key-and-more", run: clientKeyAndMore, clauses: []string{"T-5.75", "T-8.5", "T-8.19", "T-8.172"}},
 		{name: "client-key-not-opened", run: clientKeyNotOpened, clauses: []string{"T-5.72", "T-5.73", "T-5.75"}},
 		{name: "client-key-seen", run: clientKeySeen, clauses: []string{"T-8.20", "T-8.126"}},
 		{name: "client-user-key-withdrawn", run: clientUserKeyWithdrawn, clauses: []string{"T-8.125"}},
@@ -80,6 +81,7 @@ type lie struct {
 	what   string
 	lure   *correspondent // whose certificate it brings; nil for none
 	answer func(l *letter) bin
+	breaks string // the clause that is broken by what is sent unsealed after it; "" for T-8.19
 }
 
 // lies answers the first GET_USER_KEYs for the recipient with a lie each and all others well, while the client
@@ -131,7 +133,7 @@ func (st *stage) lies(clause string, lies ...lie) {
 				st.on("T-8.5")
 				st.wrong(l.g.conn, "a SEALED, since the recipient has a certificate", "a TEXT")
 			} else {
-				st.on("T-8.19")
+				st.on(cmp.Or(lies[n-1].breaks, "T-8.19"))
 				st.wrong(l.g.conn, "nothing sent after "+lies[n-1].what, "a TEXT")
 			}
 			continue
@@ -155,13 +157,14 @@ func clientKeyUnsealed(st *stage) {
 	unsealed := func(answer []byte) func(*letter) bin { return func(*letter) bin { return bin(answer) } }
 	st.lies(
 		"T-5.33",
-		lie{"an unsealed answer", first, unsealed(keyAnswer(bin(first.certificate)))},
-		lie{"an unsealed answer of 8,284 bytes", second, unsealed(padded(keyAnswer(bin(second.certificate)), 8284))},
+		lie{"an unsealed answer", first, unsealed(keyAnswer(bin(first.certificate))), ""},
+		lie{"an unsealed answer of 8,284 bytes", second, unsealed(padded(keyAnswer(bin(second.certificate)), 8284)), ""},
 		lie{"an answer sealed with another key than `seal`", third, func(*letter) bin {
 			return bin(sealAnswer(randomBytes(32), keyAnswer(bin(third.certificate))))
-		}},
-		lie{"an unsealed answer that there is no certificate", nil, unsealed(keyAnswer(nil))},
-		lie{"an unsealed NO_SUCH_USER", nil, unsealed(fields{"err", fields{"code", errNoSuchUser}}.pack())},
+		}, ""},
+		lie{"an unsealed answer that there is no certificate", nil, unsealed(keyAnswer(nil)), ""},
+		lie{"an unsealed NO_SUCH_USER", nil, unsealed(fields{"err", fields{"code", errNoSuchUser}}.pack()), "T-5.33"},
+		lie{"an unsealed UNSUPPORTED", nil, unsealed(fields{"err", fields{"code", errUnsupported}}.pack()), "T-5.33"},
 	)
 	st.askedFor(to, "T-5.72")
 }
@@ -178,16 +181,18 @@ func clientKeyAndMore(st *stage) {
 		"T-5.75",
 		lie{"a sealed answer with a byte behind the map that is not zero", first, func(l *letter) bin {
 			return l.sealed(append(keyAnswer(bin(first.certificate)), 0, 0, 1))
-		}},
+		}, ""},
 		lie{"a sealed answer of two maps", second, func(l *letter) bin {
 			return l.sealed(append(keyAnswer(bin(second.certificate)), keyAnswer(nil)...))
-		}},
+		}, ""},
 		lie{"a sealed answer whose last byte is not zero", third, func(l *letter) bin {
 			answer := padded(keyAnswer(bin(third.certificate)), 8256)
 			answer[len(answer)-1] = 1
 			return l.sealed(answer)
-		}},
+		}, ""},
+		lie{"a sealed NO_SUCH_USER", nil, func(l *letter) bin { return l.sealed(fields{"err", fields{"code", errNoSuchUser}}.pack()) }, "T-8.172"},
 	)
+	st.askedFor(to, "T-8.172")
 }
 
 func clientKeyNotOpened(st *stage) {
@@ -284,7 +289,7 @@ func (e *exhibition) signed(by *correspondent) signature { return signature{by: 
 var numbers = regexp.MustCompile(`[0-9A-Fa-f]{4,}|[0-9]+`)
 
 // shown delivers a message sealed from end to end, and returns what the client prints of it but for its text,
-// its sender and numbers.
+// its sender, nil for none, and numbers.
 func (e *exhibition) shown(what string, from *correspondent, signatures ...signature) (lines string, opened bool) {
 	text := fmt.Sprintf("words %s-%d.", e.s.run, e.s.names.Add(1))
 	return e.shownSealed(what, from, text, textMessage(text), signatures...)
@@ -304,7 +309,11 @@ func (e *exhibition) shownAs(what string, from *correspondent, text string, msg 
 	e.mu.Lock()
 	before := e.program.out.count()
 	e.mu.Unlock()
-	e.g.wantTaken(e.g.deliver(delivery(msg).with("from", from.address).with("time", stamp(e.time))), "a SEALED "+what)
+	body := delivery(msg).without("from").with("time", stamp(e.time))
+	if from != nil {
+		body = append(body, "from", from.address)
+	}
+	e.g.wantTaken(e.g.deliver(body), "a SEALED "+what)
 	e.g.wantTaken(e.g.deliver(delivery(textMessage(fence))), "a DELIVER")
 	if !e.printed(fence) {
 		e.fatal(e.g.conn, "a message on a line of standard output", e.state())
@@ -316,8 +325,12 @@ func (e *exhibition) shownAs(what string, from *correspondent, text string, msg 
 		all = all[:strings.LastIndex(all[:at], "\n")+1]
 	}
 	opened = strings.Contains(all, text)
-	user, _, _ := strings.Cut(from.address, "@")
-	all = strings.NewReplacer(text, "TEXT", from.address, "FROM", user, "FROM").Replace(all)
+	names := []string{text, "TEXT"}
+	if from != nil {
+		user, _, _ := strings.Cut(from.address, "@")
+		names = append(names, from.address, "FROM", user, "FROM")
+	}
+	all = strings.NewReplacer(names...).Replace(all)
 	return numbers.ReplaceAllString(all, "#"), opened
 }
 
@@ -390,6 +403,9 @@ func clientSigned(st *stage) {
 		shown, _ := e.shown(f.what, f.from, f.signatures...)
 		st.check(e.g.conn, shown != good, "a message "+f.what+" not to be shown as signed", fmt.Sprintf("%q, as what is signed", shown))
 	}
+	st.on("T-8.3")
+	shown, _ := e.shown("that is signed, without `from`", nil, e.signed(quill))
+	st.check(e.g.conn, !marked(shown, good, bare), "a message without `from` not to be shown as signed", fmt.Sprintf("%q, where what is signed is %q", shown, good))
 	st.on("T-8.17")
 	asked := st.asked(quill.address)
 	for i, l := range asked {
@@ -398,6 +414,18 @@ func clientSigned(st *stage) {
 			break
 		}
 	}
+}
+
+// marked reports whether what is printed has all words that tell what is signed from what is not, and none of those
+// that tell the other.
+func marked(shown, signed, bare string) bool {
+	all, with, without := strings.Fields(shown), strings.Fields(signed), strings.Fields(bare)
+	for _, word := range with {
+		if !slices.Contains(without, word) && !slices.Contains(all, word) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(all, func(word string) bool { return slices.Contains(without, word) && !slices.Contains(with, word) })
 }
 
 // showing is how long a client may wait for a sender's certificate, "some seconds".

@@ -15,7 +15,7 @@ func clientMessageScenarios() []clientScenario {
 		{name: "client-repeated", run: clientRepeated, clauses: []string{"T-4.82"}},
 		{name: "client-killed", run: clientKilled, clauses: []string{"T-4.126"}},
 		{name: "client-forms", run: clientForms, clauses: []string{"T-8.4", "T-8.6"}},
-		{name: "client-mids", run: clientMIDs, clauses: []string{"T-5.17", "T-5.28", "T-5.74"}},
+		{name: "client-mids", run: clientMIDs, clauses: []string{"T-5.17", "T-5.28", "T-5.74", "T-5.170"}},
 	}
 }
 
@@ -198,7 +198,7 @@ func clientMIDs(st *stage) {
 		for _, other := range letters[:i] {
 			st.on("T-5.28")
 			st.check(conn, !bytes.Equal(l.mid, other.mid), "another `mid` for another message", fmt.Sprintf("% x again", l.mid))
-			st.on("T-5.17")
+			st.on("T-5.170")
 			if l.how != nil && other.how != nil && bytes.Equal(l.how.first, other.how.first) {
 				st.check(conn, l.how.seipd == 2, "a session key that is used again with SEIPD 2 alone", fmt.Sprintf("SEIPD %d", l.how.seipd))
 			}

@@ -12,7 +12,7 @@ func clientTransportScenarios() []clientScenario {
 	return []clientScenario{
 		{
 			name: everyClient, run: clientCorrect,
-			clauses: []string{"T-1.1", "T-1.2", "T-1.7", "T-1.74", "T-3.70", "T-4.36", "T-5.71", "T-8.2", "T-2.100"},
+			clauses: []string{"T-1.1", "T-1.2", "T-1.7", "T-1.74", "T-3.70", "T-4.36", "T-5.71", "T-8.2", "T-8.171", "T-2.100"},
 		},
 		certificateScenario("client-untrusted", "is of an authority that it does not know", func(c *clientSuite) *tls.Certificate { return c.foreign }),
 		certificateScenario("client-expired", "has expired", func(c *clientSuite) *tls.Certificate { return c.expired }),
@@ -78,6 +78,8 @@ func clientCorrect(st *stage) {
 	st.on("T-8.2")
 	content, err := unpack(l.inner.get("body").get("msg").bytes())
 	st.check(g.conn, err == nil && len(textFaults(content)) == 0, "a TEXT of `text` and `time`", fmt.Sprintf("% x", l.inner.get("body").get("msg").bytes()))
+	st.on("T-8.171")
+	st.check(g.conn, content.get("type").num() == contentText, "a TEXT, since the recipient has no certificate", "something else")
 	st.on("T-2.100")
 	st.check(g.conn, isTime(content.get("body").get("time").num()), "a TEXT's `time` in milliseconds since 1970", fmt.Sprint(content.get("body").get("time").num()))
 	st.line("Grüße, 你好 🐙")

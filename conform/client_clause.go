@@ -3,6 +3,9 @@ package conform
 // unseen is why a clause that obliges clients has no scenario.
 const unseen = "what a client does not do does not show"
 
+// oneRecipient is why it is not tested what differs between recipients.
+const oneRecipient = "a client of the suite writes to one user alone, in TIPT_TO"
+
 // Sentences of the specification that oblige clients too, beside those of the sections' own lists.
 var clientClauses = []Clause{
 	{"T-1.70", Must, ClientSide, Ours, "A client sends each packet as one binary message, in masked frames that obey RFC 6455.", ""},
@@ -36,7 +39,7 @@ var clientClauses = []Clause{
 	{"T-4.124", Must, ClientSide, Ours, "A client answers a RETURN like a DELIVER, with `resp` and with `code`.", ""},
 	{"T-4.125", Must, ClientSide, Ours, "A client sets `ref`, where it sets one, to the message's `mid`.", ""},
 	{"T-4.126", Must, ClientSide, Ours, "A client answers a DELIVER or RETURN only when it is safe: a client that is killed has shown what it has answered, or shows it when it is started again.", ""},
-	{"T-5.70", Must, ClientSide, Ours, "A client seals to the destination's certificate: SEIPD 1 with session keys of version 3 or SEIPD 2 with those of version 6, at most 8, chunks of at most 256 KiB, one literal packet, no compression, signature or password.", ""},
+	{"T-5.70", Must, ClientSide, Ours, "A client seals to the destination's certificate: SEIPD 1 with session keys of version 3 or SEIPD 2 with those of version 6, at most 8, chunks of at most 256 KiB, one literal packet, no signature or password, and no compression but a packet by ZIP of stored blocks alone.", ""},
 	{"T-5.71", Must, ClientSide, Ours, "Inside the seal is a request as section 5.3 declares it, under the types of section 2.", ""},
 	{"T-5.72", Must, ClientSide, Ours, "A client sends GET_USER_KEY with `wait` true alone, and a `seal` made for this request.", ""},
 	{"T-5.73", Must, ClientSide, Ours, "After CANNOT_OPEN a client fetches the node's key anew, with `new`, and seals to that.", ""},
@@ -60,7 +63,10 @@ var clientClauses = []Clause{
 	{"T-8.16", Must, ClientSide, Ours, "It counts only if `from` is one of the certificate's user ids, if any of those is an address.", ""},
 	{"T-8.17", Must, ClientSide, Ours, "A client asks for a sender's certificate that it lacks once a minute at most, and shows the message without if no answer comes in some seconds.", ""},
 	{"T-8.18", Must, ClientSide, Ours, "To a certificate that has nothing valid to encrypt to a client sends nothing, and says so.", ""},
-	{"T-8.19", Must, ClientSide, Ours, "Where the certificate cannot be asked for it sends nothing; under `wait` false what is kept counts.", ""},
+	{"T-8.19", Must, ClientSide, Ours, "Where the certificate cannot be asked for it sends nothing.", ""},
+	{"T-8.170", Must, ClientSide, Ours, "Where that goes by `wait` false what is kept of the certificate counts.", takesHours},
+	{"T-8.171", Must, ClientSide, Ours, "To a user who has no certificate a client sends a TEXT.", ""},
+	{"T-8.172", Should, ClientSide, Ours, "After a sealed NO_SUCH_USER a client sends nothing.", ""},
 	{"T-8.20", Must, ClientSide, Ours, "Once it has seen that a user has another certificate, by a signature too, it seals to the one before only if that has been given again since.", ""},
 	{"T-8.21", Must, ClientSide, Ours, "A client opens what was sealed to a subkey of its key that another has taken the place of, also when it has expired.", ""},
 	{"T-8.120", Must, ClientSide, Ours, "A client opens no SEALED whose integrity check fails, or that has none.", ""},

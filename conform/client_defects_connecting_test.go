@@ -33,7 +33,7 @@ func forgets(clause string) clientDefect {
 func repeats() clientDefect {
 	var mu sync.Mutex
 	sealed := make(map[string]any)
-	return asks("T-5.17", "client-lost", "keeps a session key over connections", func(_ *bent, f fields) []raw {
+	return asks("T-5.170", "client-lost", "keeps a session key over connections", func(_ *bent, f fields) []raw {
 		if !isMessage(f) {
 			return nil
 		}

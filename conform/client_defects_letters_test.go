@@ -134,6 +134,32 @@ var clientLetterDefects = []clientDefect{
 			return unpack(keyAnswer(bin(v.get("body").get("key").bytes())))
 		}
 	}),
+	writes("T-5.33", "client-key-unsealed", "takes an unsealed error for no key", func(p *penman) {
+		p.believe = func(seal, answer []byte) (*value, error) {
+			if v, err := unpack(answer); err == nil && v.kind == kindMap && v.get("err") != nil && answerCode(v) != errCannotOpen {
+				return unpack(keyAnswer(nil))
+			}
+			return openAnswer(seal, answer)
+		}
+	}),
+	writes("T-8.172", "", "takes nobody for a user without a key", func(p *penman) {
+		p.believe = func(seal, answer []byte) (*value, error) {
+			v, err := openAnswer(seal, answer)
+			if err == nil && answerCode(v) == errNoSuchUser {
+				return unpack(keyAnswer(nil))
+			}
+			return v, err
+		}
+	}),
+	writes("T-8.171", "", "seals to a key of its own making", func(p *penman) {
+		p.guess = func() *openpgp.Entity {
+			c, err := newCorrespondent("nobody@" + otherNode)
+			if err != nil {
+				panic(err) // fails the test
+			}
+			return c.entity
+		}
+	}),
 	writes("T-5.33", "", "takes an unsealed key", func(p *penman) {
 		p.believe = func(seal, answer []byte) (*value, error) {
 			if v, err := unpack(answer); err == nil && v.get("body").get("key").bytes() != nil {
@@ -210,6 +236,16 @@ var clientLetterDefects = []clientDefect{
 	writes("T-8.7", "", "names no recipient", func(p *penman) { p.sign = func(s *signature) bool { s.intended = nil; return true } }),
 	writes("T-8.7", "", "names itself", func(p *penman) { p.sign = func(s *signature) bool { s.intended = s.by.entity; return true } }),
 	writes("T-8.7", "", "signs something else", func(p *penman) { p.sign = func(s *signature) bool { s.over = bin("something else"); return true } }),
+	writes("T-8.3", "", "takes what has no sender for signed", func(p *penman) { p.anyone = true }),
+	writes("T-8.14", "", "minds no revocation without a reason", func(p *penman) {
+		p.holds = func(m *endToEnd, from, to *openpgp.Entity) bool {
+			return m.signedBy(from, time.Now()) == nil || slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool {
+				return intends(s, to) && slices.ContainsFunc(from.Subkeys, func(sub openpgp.Subkey) bool {
+					return len(sub.Revocations) > 0 && *sub.Revocations[0].Packet.RevocationReason == pgp.NoReason && m.verifies(s, sub.PublicKey)
+				})
+			})
+		}
+	}),
 	holding("any signature", func(m *endToEnd, _, _ *openpgp.Entity) bool { return len(m.signatures) > 0 }),
 	holding("any that names the recipient", func(m *endToEnd, _, to *openpgp.Entity) bool {
 		return slices.ContainsFunc(m.signatures, func(s *pgp.Signature) bool { return intends(s, to) })

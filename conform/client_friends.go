@@ -52,20 +52,24 @@ func (st *stage) shaky(c *correspondent) map[string]*correspondent {
 	}
 	brief := openingConfig(time.Hour)
 	brief.KeyLifetimeSecs = 60
-	err := errors.Join(e.AddSigningSubkey(brief), e.AddSigningSubkey(openingConfig(time.Hour)), e.AddSigningSubkey(openingConfig(time.Hour)))
+	err := errors.Join(e.AddSigningSubkey(brief), e.AddSigningSubkey(openingConfig(time.Hour)), e.AddSigningSubkey(openingConfig(time.Hour)),
+		e.AddSigningSubkey(openingConfig(time.Hour)))
 	if err != nil {
 		st.fatal(nil, "OpenPGP subkeys", err.Error())
 	}
-	expired, revoked, uncertified := &e.Subkeys[len(e.Subkeys)-3], &e.Subkeys[len(e.Subkeys)-2], &e.Subkeys[len(e.Subkeys)-1]
+	last := e.Subkeys[len(e.Subkeys)-4:]
+	expired, revoked, withdrawn, uncertified := &last[0], &last[1], &last[2], &last[3]
 	binding := uncertified.Bindings[0].Packet
 	binding.EmbeddedSignature = nil
-	err = errors.Join(revoked.Revoke(pgp.KeyCompromised, "", openingConfig(time.Minute)), binding.SignKey(uncertified.PublicKey, e.PrivateKey, openingConfig(time.Hour)))
+	err = errors.Join(revoked.Revoke(pgp.KeyCompromised, "", openingConfig(time.Minute)),
+		withdrawn.Revoke(pgp.NoReason, "", openingConfig(time.Minute)), binding.SignKey(uncertified.PublicKey, e.PrivateKey, openingConfig(time.Hour)))
 	binding.EmbeddedSignature = nil // which SignKey may have made
 	if err != nil {
 		st.fatal(nil, "an OpenPGP subkey that is revoked, and one without a cross-certification", err.Error())
 	}
 	by("a subkey that had expired", expired.PrivateKey)
 	by("a subkey that is revoked as stolen", revoked.PrivateKey)
+	by("a subkey that is revoked without a reason", withdrawn.PrivateKey)
 	by("a subkey without a cross-certification", uncertified.PrivateKey)
 	by("the primary key, which certifies alone", e.PrivateKey)
 	st.publish(c)
@@ -203,6 +207,9 @@ func (st *stage) read(g *guest, l *letter, content *value) {
 			keys = append(keys, c)
 		}
 		st.mu.Unlock()
+		if len(keys) == 0 {
+			g.blame("T-8.171", "a SEALED to a user who has no certificate")
+		}
 		why := fmt.Errorf("%s@%s has no certificate", l.to, l.node)
 		for _, key := range keys {
 			if l.ended, why = key.openEndToEnd(content.get("body").bytes()); why == nil {
