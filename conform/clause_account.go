@@ -41,7 +41,7 @@ var accountClauses = []Clause{
 	{"T-4.33", Must, NodeSide, Ours, "A disabled account is DISABLED for right credentials, and CREDENTIALS for wrong ones.", ""},
 	{"T-4.34", Must, NodeSide, Ours, "When an account is disabled its connections close with 4002, and its mailbox goes on filling.", ""},
 	{"T-4.35", Must, NodeSide, Ours, "A node stores of a token its SHA-256 alone.", inside},
-	{"T-4.36", Should, ClientSide, Ours, "A client program makes up a random `dev`.", ""},
+	{"T-4.36", Must, ClientSide, Ours, "A client program makes up a random `dev`: two of its installations, each with a home of its own, have different ones, and neither `default`.", ""},
 	{"T-4.159", Should, ClientSide, Ours, "A client program keeps its `dev` from one start to the next.", "where a program keeps something is its user's to say, and each start may be one of another installation"},
 	{"T-4.37", Must, NodeSide, Draft, "GET_INFO is answered before and after signing in, with `node`, `soft` of at most 255 bytes, `reg` of 0 to 2 and `time`.", ""},
 	{"T-4.38", Must, NodeSide, Ours, "SET_PASSWORD changes the password: the new one signs in, the old one does not.", ""},

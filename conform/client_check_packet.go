@@ -29,6 +29,7 @@ func clientPacketScenarios() []clientScenario {
 		{"client-no-id", "a REQUEST without an id", func(g *guest) raw { return deliver(g).without("id").pack() }},
 		{"client-no-pakt", "a packet without a pakt", func(g *guest) raw { return deliver(g).without("pakt").pack() }},
 		{"client-unknown-pakt", "a packet of an unknown pakt", func(g *guest) raw { return deliver(g).with("pakt", 3).pack() }},
+		{"client-last-pakt", "a packet of the last pakt that there can be", func(g *guest) raw { return deliver(g).with("pakt", 0x7f).pack() }},
 		{"client-event-without-id", "an EVENT without an id", func(g *guest) raw { return deliver(g).with("pakt", pktEvent).without("id").pack() }},
 	} {
 		all = append(all, clientScenario{name: tt.name, clauses: []string{"T-3.73"}, run: func(st *stage) {
@@ -146,7 +147,7 @@ func clientEventIDs(st *stage) {
 func clientUnknown(st *stage) {
 	g := st.connected()
 	st.on("T-3.71")
-	for _, reqt := range []int{0x02, 0x20, 0x7f} {
+	for reqt := reqReturn + 1; reqt <= 0x7f; reqt++ {
 		for _, body := range []any{nil, fields{"what", "ever"}} {
 			p := g.response(g.ask(reqt, body))
 			st.check(g.conn, p.code == errUnsupported, fmt.Sprintf("UNSUPPORTED for a request 0x%02x", reqt), guestResponse(p))

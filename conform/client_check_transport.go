@@ -3,6 +3,8 @@ package conform
 import (
 	"crypto/tls"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -14,6 +16,7 @@ func clientTransportScenarios() []clientScenario {
 			name: everyClient, run: clientCorrect,
 			clauses: []string{"T-1.1", "T-1.2", "T-1.7", "T-1.74", "T-3.70", "T-4.36", "T-5.71", "T-8.2", "T-8.171", "T-2.100"},
 		},
+		{name: "client-device", run: clientDevice, clauses: []string{"T-4.36"}},
 		certificateScenario("client-untrusted", "is of an authority that it does not know", func(c *clientSuite) *tls.Certificate { return c.foreign }),
 		certificateScenario("client-expired", "has expired", func(c *clientSuite) *tls.Certificate { return c.expired }),
 		certificateScenario("client-other-name", "is for another name", func(c *clientSuite) *tls.Certificate { return c.named }),
@@ -87,6 +90,30 @@ func clientCorrect(st *stage) {
 	st.on("T-1.74")
 	_ = st.program.stdin.Close() // it may have ended
 	g.wantClose("the end of standard input", 1000)
+}
+
+// clientDevice has the client run in two homes in which it has never been.
+func clientDevice(st *stage) {
+	var devs []string
+	for range 2 {
+		home, err := os.MkdirTemp(filepath.Dir(st.run.roots), "home-")
+		if err != nil {
+			st.fatal(nil, "a folder to be made", err.Error())
+		}
+		st.home = home
+		st.start()
+		g := st.guestWithin(st.s.patience)
+		if g == nil || !g.await(st.s.patience, func() bool { return g.in || g.end != nil }) || !g.isIn() {
+			st.skip("needs a client that runs in a home of its own: it did not sign in with another HOME")
+		}
+		devs = append(devs, g.signIn.get("dev").str())
+		st.program.end()
+		st.mu.Lock()
+		st.met = len(st.guests)
+		st.mu.Unlock()
+	}
+	st.on("T-4.36")
+	st.check(nil, devs[0] != devs[1], "another `dev` of the same program in another home", fmt.Sprintf("%q in both", devs[0]))
 }
 
 var textShape = shape{{key: "text", kind: kindStr, most: 1_990_000}, {key: "time", kind: kindUint, most: anyNumber}}

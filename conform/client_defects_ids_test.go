@@ -1,7 +1,22 @@
 package conform
 
-// clientIDDefects are clients that mistake what an id stands for.
+// clientIDDefects are clients that mistake an id, a code or a name for another.
 var clientIDDefects = []clientDefect{
+	edits("T-4.36", "client-device", "the same device everywhere", pktRequest, reqSignIn, func(f fields) fields {
+		return f.with("body", f.part("body").with("dev", "laptop"))
+	}),
+	hears("T-3.71", "client-unknown", "takes one request of those that are unknown", func(b *bent, f fields, _ int) any {
+		if number(f, "pakt") == pktRequest && number(f, "reqt") == 0x41 {
+			return b.respond(f, ok)
+		}
+		return nil
+	}),
+	hears("T-3.73", "client-last-pakt", "overlooks the last pakt", func(_ *bent, f fields, _ int) any {
+		if number(f, "pakt") == 0x7f {
+			return []raw{}
+		}
+		return nil
+	}),
 	countsUp("T-3.16"),
 	countsUp("T-3.74"),
 	mindsEvents("an event with the id of its request", true, false),

@@ -131,6 +131,11 @@ func (st *stage) start() {
 		"TIPT_URL=wss://"+playedNode+"/ws", "TIPT_CA="+st.run.roots, "TIPT_CONNECT="+st.listener.Addr().String(),
 		"TIPT_USER="+st.user, "TIPT_PASS="+st.pass, "TIPT_TO="+st.to+"@"+otherNode,
 	)
+	if st.home != "" {
+		for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "TIPT_CONFIG"} {
+			p.cmd.Env = append(p.cmd.Env, name+"="+st.home)
+		}
+	}
 	if st.secret != "" {
 		p.cmd.Env = append(p.cmd.Env, "TIPT_KEY="+st.secret)
 	}

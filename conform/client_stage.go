@@ -25,6 +25,7 @@ type stage struct {
 	pass     string
 	to       string // whom it is to write to, at otherNode
 	secret   string // file of its user's key, "" for none
+	home     string // folder that the client has for its own, "" for that of who runs the suite
 	program  *program
 	ending   context.CancelFunc
 	group    sync.WaitGroup // of all goroutines that serve
