@@ -10,6 +10,7 @@ import (
 func packetScenarios() []scenario {
 	return append(keyScenarios(),
 		scenario{name: "root", clauses: []string{"T-2.3", "T-2.5", "T-2.9", "T-2.11", "T-2.12", "T-2.13", "T-2.15", "T-2.17", "T-2.18", "T-2.19", "T-2.23"}, run: checkRoot},
+		scenario{name: "root-named", clauses: []string{"T-2.14"}, run: checkRootNamed},
 		scenario{name: "truncated", clauses: []string{"T-2.20"}, run: checkTruncated},
 		scenario{name: "nil-bodies", clauses: []string{"T-2.7"}, run: checkNilBodies},
 		scenario{name: "depth", clauses: []string{"T-2.22"}, run: checkDepth},
@@ -105,6 +106,32 @@ func checkRoot(t *T) {
 	for _, key := range []raw{packAs(0xda, "body"), packAs(0xdb, "body"), pack(bin("body")), pack(5), pack(nil), pack([]any{}), {0xff}} {
 		c.tryRoot(fmt.Sprintf("a key in bytes % x", []byte(key)), func(f fields) raw { return append(f, key, nil).pack() }, errMalformed)
 		c.tryRoot(fmt.Sprintf("a key in bytes % x in body", []byte(key)), with("body", fields{key, nil}), errMalformed)
+	}
+}
+
+// checkRootNamed looks whether MALFORMED names the one key of the root that is wrong.
+func checkRootNamed(t *T) {
+	c := t.greeted()
+	if !t.inSeed("T-2.14") {
+		return
+	}
+	for _, tt := range []struct {
+		key, what string
+		change    func(fields) fields
+	}{
+		{"ver", "no ver", func(f fields) fields { return f.without("ver") }},
+		{"ver", "ver 1.0", func(f fields) fields { return f.with("ver", "1.0") }},
+		{"ver", "a number for ver", func(f fields) fields { return f.with("ver", 1) }},
+		{"ver", "ver twice", func(f fields) fields { return append(f, "ver", c.ver) }},
+		{"reqt", "no reqt", func(f fields) fields { return f.without("reqt") }},
+		{"reqt", "a string for reqt", func(f fields) fields { return f.with("reqt", "words") }},
+		{"body", "a number for body", func(f fields) fields { return f.with("body", 1) }},
+		{"err", "err in a REQUEST", func(f fields) fields { return f.with("err", fields{"code", 1}) }},
+		{"more", "an unknown key", func(f fields) fields { return f.with("more", 1) }},
+	} {
+		p := c.tryRoot(tt.what, func(f fields) raw { return tt.change(f).pack() }, errMalformed)
+		msg := p.root.get("err").get("msg").str()
+		t.check(c, strings.Contains(msg, tt.key), "err.msg that says that "+tt.key+" is wrong, for "+tt.what, p.String())
 	}
 }
 

@@ -312,6 +312,12 @@ var packetDefects = []defect{
 		}
 		return f
 	}),
+	edit("T-2.14", "does not say what is wrong with the root", anyRequest, func(f fields) fields {
+		if f.code() == errMalformed {
+			return f.with("err", fields{"code", errMalformed, "msg", "the packet is malformed"})
+		}
+		return f
+	}).during("root-named"),
 	mend("T-2.15", "takes every byte", func(v *value, _ raw) raw {
 		if v.kind == kindStr && !utf8.Valid(v.content) {
 			return pack("mended")
