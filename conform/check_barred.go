@@ -9,6 +9,7 @@ import (
 
 func barredScenarios() []scenario {
 	return []scenario{
+		{name: "barred-mapped", clauses: []string{"T-4.1"}, run: checkBarredMapped, admin: true, peer: true, alone: true},
 		{name: "barred", clauses: []string{"T-5.45", "T-6.8"}, run: checkBarred, admin: true, peer: true},
 		{name: "too-many", clauses: []string{"T-5.56"}, run: checkTooMany, peer: true, rate: true},
 	}
@@ -71,6 +72,29 @@ func checkBarred(t *T) {
 	response, _ := t.post(sealed, t.vouch(s.face, "someone", sealed).headers()...)
 	t.check(nil, response.StatusCode == 200 || response.StatusCode == 503 && s.fetches() == 0, // see fetchedBefore
 		"status 200 for a message of a node that is barred no more", response.Status)
+}
+
+// checkBarredMapped bars a node whose name a transitional mapping would make another's.
+func checkBarredMapped(t *T) {
+	const name, mapped, other = "faß.invalid", "xn--fa-hia.invalid", "fass.invalid"
+	c := t.member()
+	if _, err := t.s.operator(t.ctx, "node", "block", mapped); err != nil {
+		t.skip("the operator's command does not bar nodes: " + err.Error())
+	}
+	defer func() {
+		if err := t.undo("node", "unblock", mapped); err != nil {
+			t.skip("the operator's command failed: " + err.Error())
+		}
+	}()
+	refused := func() bool { return c.exchange(reqGetNodeKey, fields{"node", mapped}).code == errNodeRefused }
+	if t.soon(refused); !refused() {
+		t.noEffect("node", "block", mapped)
+	}
+	t.on("T-4.1")
+	for node, want := range map[string]int{name: errNodeRefused, other: errNodeUnreachable} {
+		c.try(reqGetNodeKey, fields{"node", node}, "node "+node+", where "+mapped+" is barred", want)
+		c.try(reqForward, t.forward(true, []byte("sealed")).with("node", node), "node "+node+", where "+mapped+" is barred", want)
+	}
 }
 
 // soon waits until f is true, for as long as a node may take, whose limits allow no more haste.
