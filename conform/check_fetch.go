@@ -96,3 +96,59 @@ func checkFetchedLater(t *T) {
 	t.on("T-4.148")
 	t.check(c, bytes.Equal(s.fetched(c, true), after), "the key of now for `new`, a minute after a fetch", "the one of before")
 }
+
+// A badCertificate is one for TLS that no node may trust.
+type badCertificate struct {
+	what     string
+	asked    string // the face whose key is asked for
+	vouching string // the face that vouches for a message
+	foreign  bool   // of an authority of its own
+	name     string // before that of the face
+	until    time.Duration
+}
+
+var badCertificates = []badCertificate{
+	{"of an unknown authority", faceUnknown, faceUnknownToo, true, "", time.Hour},
+	{"that has expired", faceExpired, faceExpiredToo, false, "", -time.Hour},
+	{"for another name", faceOther, faceOtherToo, false, "other.", time.Hour},
+}
+
+// certify gives the face such a certificate.
+func (s *part) certify(bad badCertificate) {
+	by, err := s.node.authority, error(nil)
+	if bad.foreign {
+		by, err = newAuthority()
+	}
+	if err != nil {
+		s.t.fatal(nil, "an authority", err.Error())
+	}
+	certificate, err := by.issue(bad.name+s.face.name, bad.until)
+	if err != nil {
+		s.t.fatal(nil, "a certificate", err.Error())
+	}
+	s.set(func(f *face) { f.certificate = certificate })
+}
+
+// checkUnverified has the tested node want the key of one whose certificate it cannot verify: who stands
+// there might give it a key of their own.
+func checkUnverified(t *T) {
+	c := t.member()
+	for _, bad := range badCertificates {
+		t.clause = ""
+		s := t.part(c, bad.asked)
+		s.certify(bad)
+		t.on("T-5.190")
+		c.want(c.exchange(reqGetNodeKey, fields{"node", s.face.name, "new", true}), "GET_NODE_KEY of a node with a certificate "+bad.what, errNodeUnreachable)
+		t.check(c, s.fetches() == 0, "no key asked of a node with a certificate "+bad.what, fmt.Sprintf("%d requests", s.fetches()))
+
+		t.clause = ""
+		s = t.part(c, bad.vouching)
+		s.certify(bad)
+		body := c.sealed("vouched for by one with a certificate "+bad.what, recipe{})
+		t.on("T-5.190")
+		response, _ := t.post(body, t.vouch(s.face, "someone", body).headers()...)
+		t.wantLater(response, "a message vouched for by a node with a certificate "+bad.what)
+		t.check(c, s.fetches() == 0, "no key asked of a node with a certificate "+bad.what, fmt.Sprintf("%d requests", s.fetches()))
+	}
+	c.quiet("nothing stored of what nobody could bear out")
+}

@@ -13,7 +13,7 @@ func secondScenarios() []scenario {
 		{name: "second-ping", clauses: []string{"T-1.24"}, run: checkSecondPing, peer: true},
 		{name: "second-refs", clauses: []string{"T-4.143"}, run: checkSecondRefs, peer: true},
 		{name: "second-deleted", clauses: []string{"T-4.50"}, run: checkSecondDeleted, peer: true},
-		{name: "second-answers", clauses: []string{"T-4.68", "T-5.44", "T-5.117", "T-5.118", "T-5.141"}, run: checkSecondAnswers, peer: true},
+		{name: "second-answers", clauses: []string{"T-4.68", "T-5.117", "T-5.118", "T-5.141", "T-5.191", "T-5.192"}, run: checkSecondAnswers, peer: true},
 		{name: "second-returns", clauses: []string{"T-4.95", "T-4.96", "T-5.113", "T-5.114"}, run: checkSecondReturns, peer: true},
 		{name: "second-retries", clauses: []string{"T-4.61", "T-5.42", "T-5.53", "T-5.114", "T-5.115"}, run: checkSecondRetries, peer: true},
 		{name: "second-pauses", clauses: []string{"T-4.63"}, run: checkSecondPauses, peer: true},
@@ -23,6 +23,7 @@ func secondScenarios() []scenario {
 		{name: "second-keys-soon", clauses: []string{"T-4.72"}, run: checkFetchedSoon, peer: true},
 		{name: "second-keys-later", clauses: []string{"T-4.148"}, run: checkFetchedLater, peer: true, slow: true},
 		{name: "second-keys", clauses: []string{"T-4.70", "T-4.73"}, run: checkSecondKeys, peer: true},
+		{name: "second-keys-unverified", clauses: []string{"T-5.190"}, run: checkUnverified, peer: true},
 		{name: "second-certificates", clauses: []string{"T-5.42", "T-5.44"}, run: checkSecondCertificates, peer: true},
 		{name: "second-silent", clauses: []string{"T-5.120"}, run: checkSecondSilent, peer: true},
 	}
@@ -165,7 +166,7 @@ func checkSecondAnswers(t *T) {
 		want         int
 	}{
 		{"T-5.118", "a 200 of type text/html", answered200("text/html", refusal), errNodeTimeout},
-		{"T-5.44", "a 200 with 2,000,001 bytes", answered200(typeSealed, long[:2_000_001]), errNodeTimeout},
+		{"T-5.192", "a 200 with 2,000,001 bytes", answered200(typeSealed, long[:2_000_001]), errNodeTimeout},
 		{"T-5.118", "status 500", status(500), errNodeTimeout},
 		{"T-5.118", "status 502", status(502), errNodeTimeout},
 		{"T-5.118", "status 504", status(504), errNodeTimeout},
@@ -177,8 +178,8 @@ func checkSecondAnswers(t *T) {
 		{"T-5.118", "status 403", status(403), errNodeRefused},
 		{"T-5.118", "status 404", status(404), errNodeRefused},
 		{"T-5.118", "status 413", status(413), errNodeRefused},
-		{"T-5.44", "a redirection", status(307, "Location", "https://"+s.face.name+"/elsewhere"), errNodeRefused},
-		{"T-5.44", "a redirection that changes the method", status(303, "Location", "/elsewhere"), errNodeRefused},
+		{"T-5.191", "a redirection", status(307, "Location", "https://"+s.face.name+"/elsewhere"), errNodeRefused},
+		{"T-5.191", "a redirection that changes the method", status(303, "Location", "/elsewhere"), errNodeRefused},
 		{"T-4.68", "status 429", status(429, "Retry-After", "1"), errNodeUnreachable},
 		{"T-4.68", "status 503", status(503, "Retry-After", "1"), errNodeUnreachable},
 	} {
@@ -189,7 +190,7 @@ func checkSecondAnswers(t *T) {
 			t.check(c, p.wait() > 0 || c.drafts, "NODE_UNREACHABLE with wait after "+tt.what, "none")
 		}
 	}
-	t.on("T-5.44")
+	t.on("T-5.191")
 	for _, one := range s.seen() {
 		t.check(c, one.path == "POST "+signedPath, "no redirection followed", one.path)
 	}
@@ -414,30 +415,13 @@ const fetchedBefore = "the node asked for this key in a run of a moment ago: try
 func checkSecondCertificates(t *T) {
 	c := t.member()
 	s := t.part(c, faceTLS)
-	theirs, err := newAuthority()
-	if err != nil {
-		t.fatal(nil, "an authority", err.Error())
-	}
 	good := s.face.certificate
 	t.on("T-5.44")
-	for _, tt := range []struct {
-		what  string
-		by    *authority
-		name  string
-		until time.Duration
-	}{
-		{"of an unknown authority", theirs, s.face.name, time.Hour},
-		{"that has expired", s.node.authority, s.face.name, -time.Hour},
-		{"for another name", s.node.authority, "other." + s.face.name, time.Hour},
-	} {
-		certificate, err := tt.by.issue(tt.name, tt.until)
-		if err != nil {
-			t.fatal(nil, "a certificate", err.Error())
-		}
-		s.set(func(f *face) { f.certificate = certificate })
-		id := c.ask(reqForward, s.forward(true, tt.what))
-		c.want(c.response(id), "FORWARD to a node with a certificate "+tt.what, errNodeUnreachable)
-		t.check(c, !s.has(tt.what), "nothing sent to a node with a certificate "+tt.what, "the message")
+	for _, bad := range badCertificates {
+		s.certify(bad)
+		id := c.ask(reqForward, s.forward(true, bad.what))
+		c.want(c.response(id), "FORWARD to a node with a certificate "+bad.what, errNodeUnreachable)
+		t.check(c, !s.has(bad.what), "nothing sent to a node with a certificate "+bad.what, "the message")
 	}
 	t.clause = ""
 	c.wantOK(c.exchange(reqForward, s.forward(false, "kept for later")))

@@ -49,6 +49,14 @@ const (
 	faceNoKey   = "nokey"
 	faceLacking = "lacking"
 	faceRotated = "rotated"
+	faceUnknown = "unknown"
+	faceExpired = "expired"
+	faceOther   = "other"
+
+	// Those whose word is not to be borne out.
+	faceUnknownToo = "unknown-too"
+	faceExpiredToo = "expired-too"
+	faceOtherToo   = "other-too"
 
 	faceDropped = "dropped"
 	faceAsked   = "asked"
@@ -58,6 +66,7 @@ var faces = []string{
 	faceOrder, faceStatus, faceRetry, faceVouch, faceKey, faceLarge, faceTLS, faceBarred, faceLoud, facePauses, faceSilent,
 	faceAbsent, faceMoved, faceFailing, faceCut, faceBusy, faceRate, faceDumb, faceSoon, faceLater,
 	faceSubkeys, faceFuture, faceNoKey, faceLacking, faceRotated, faceDropped, faceAsked,
+	faceUnknown, faceExpired, faceOther, faceUnknownToo, faceExpiredToo, faceOtherToo,
 }
 
 // PeerNames are the names of the second node that the suite plays, below the one that

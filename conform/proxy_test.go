@@ -42,7 +42,10 @@ type defect struct {
 	hand   func(*http.Request)  // what it hands over to the second node
 	back   func(*http.Response) // what the second node answers
 	stays  bool                 // it waits for the second node without end
-	pace   time.Duration        // at which it tries again what the second node fails to take; 0: its own
+	// What it hands over, or asks for, without verifying whom: a method; and whether it follows redirects.
+	credulous string
+	follows   bool
+	pace      time.Duration // at which it tries again what the second node fails to take; 0: its own
 }
 
 // A page is an HTTP response.

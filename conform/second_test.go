@@ -44,7 +44,7 @@ func withSecond(t *testing.T, d defect) (*tipttest.Node, Options) {
 	roots := x509.NewCertPool()
 	roots.AddCert(a.certificate)
 	address := listener.Addr().String()
-	if d.hand != nil || d.back != nil || d.pace > 0 || d.stays {
+	if d.hand != nil || d.back != nil || d.pace > 0 || d.stays || d.follows || d.credulous != "" {
 		address = between(t, a, roots, address, d)
 	}
 	barred := filepath.Join(t.TempDir(), "barred")
@@ -97,6 +97,24 @@ func between(t *testing.T, a *authority, roots *x509.CertPool, second string, d 
 			return new(net.Dialer).DialContext(ctx, network, second)
 		},
 	}
+	blind := transport.Clone()
+	blind.TLSClientConfig.InsecureSkipVerify = true
+	carry := carrier(func(r *http.Request) (*http.Response, error) {
+		by := transport
+		if r.Method == d.credulous {
+			by = blind
+		}
+		if !d.follows {
+			return by.RoundTrip(r)
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r.RequestURI, r.Body = "", io.NopCloser(bytes.NewReader(body))
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		return (&http.Client{Transport: by}).Do(r)
+	})
 	quiet := log.New(io.Discard, "", 0)
 	server := &http.Server{
 		ErrorLog: quiet, ReadHeaderTimeout: dialTime,
@@ -104,7 +122,7 @@ func between(t *testing.T, a *authority, roots *x509.CertPool, second string, d 
 			return a.issue(hello.ServerName, time.Hour)
 		}},
 		Handler: &httputil.ReverseProxy{
-			Transport: transport, ErrorLog: quiet,
+			Transport: carry, ErrorLog: quiet,
 			Rewrite: func(r *httputil.ProxyRequest) {
 				r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "https", r.In.Host, r.In.Host
 				if d.hand != nil {
@@ -136,6 +154,11 @@ func between(t *testing.T, a *authority, roots *x509.CertPool, second string, d 
 	})
 	return listener.Addr().String()
 }
+
+// A carrier hands a request over.
+type carrier func(*http.Request) (*http.Response, error)
+
+func (c carrier) RoundTrip(r *http.Request) (*http.Response, error) { return c(r) }
 
 // endless does not end a request with the one that it comes from.
 func endless(hand http.Handler) http.Handler {
@@ -365,11 +388,23 @@ var secondDefects = []defect{
 	deaf("T-3.35", "reads nothing after BUSY", func(f fields) bool { return f.code() == errBusy }).of2(),
 	late("T-5.120", reqForward, 15*time.Second).of2(),
 	swap("T-5.44", reqForward, errNodeUnreachable, errNodeTimeout).of2().during("second-certificates"),
+	{clause: "T-5.44", name: "hands over to anybody", second: true, credulous: http.MethodPost},
+	{clause: "T-5.190", name: "takes anybody's key", second: true, credulous: http.MethodGet},
+	{clause: "T-5.191", name: "goes where it is sent", second: true, follows: true},
+	{clause: "T-5.192", name: "takes the beginning of an answer", second: true, back: func(r *http.Response) {
+		r.Body = cutTo{io.LimitReader(r.Body, 2_000_000), r.Body} // which comes in chunks
+	}},
 	pages("T-5.46", "blames itself", signedPath, func(p *page) {
 		if p.status == 400 {
 			p.status = 500
 		}
 	}).of2(),
+}
+
+// cutTo reads the beginning of a body.
+type cutTo struct {
+	io.Reader
+	io.Closer
 }
 
 // digestLike is a signature in form alone.
