@@ -4,7 +4,7 @@ import "fmt"
 
 func draftScenarios() []scenario {
 	return []scenario{
-		{name: "draft-handshake", clauses: []string{"T-9.1", "T-9.3", "T-9.5"}, run: checkDraftHandshake},
+		{name: "draft-handshake", clauses: []string{"T-9.1", "T-9.3", "T-9.5", "T-9.190"}, run: checkDraftHandshake},
 		{name: "draft-packets", clauses: []string{"T-9.2", "T-9.6"}, run: checkDraftPackets},
 		{name: "draft-fixed", clauses: []string{"T-9.4"}, run: checkDraftFixed},
 	}
@@ -49,6 +49,16 @@ func checkDraftHandshake(t *T) {
 	}
 	refused.speak(true)
 	refused.want(refused.exchange(reqHandshake, nil), "HANDSHAKE in the drafts' form after errors", ok)
+	t.on("T-9.190")
+	for _, drafts := range []bool{true, false} {
+		c := t.dialAs(drafts)
+		c.ver = "1.0"
+		c.want(c.exchange(reqHandshake, nil), "HANDSHAKE with ver 1.0", errMalformed)
+		c.ver = "1.0.0"
+		c.speak(!drafts)
+		c.want(c.exchange(reqHandshake, nil), "HANDSHAKE in the other form after one that was refused", ok)
+		c.want(c.exchange(reqGetInfo, nil), "GET_INFO in the form of the HANDSHAKE that was taken", ok)
+	}
 	t.on("T-9.5")
 	more := func(f fields) raw { return append(f, "more", 1).pack() }
 	old := t.dialAs(true)

@@ -2,6 +2,7 @@ package conform
 
 var errorClauses = []Clause{
 	{"T-6.1", Must, NodeSide, Ours, "`err` is a map of `code`, `msg` of at most 255 bytes and `wait` of at most 32 bits.", ""},
+	{"T-6.190", Should, NodeSide, Ours, "A BUSY has a `wait`, in the seed's form.", ""},
 	{"T-6.2", Must, NodeSide, Ours, "`code` is one of CNNodeResponseError.", ""},
 	{"T-6.3", Must, NodeSide, Ours, "A client's `err` may have any `code` of its type, with `msg` and `wait`.", ""},
 	{"T-6.4", Must, NodeSide, Ours, "A client's `err` of a wrong form is a malformed RESPONSE.", ""},

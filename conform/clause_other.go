@@ -17,6 +17,7 @@ var otherClauses = []Clause{
 	{"T-9.1", Must, NodeSide, Draft, "A HANDSHAKE with `ver` in its body alone chooses the drafts' form, and is answered in it.", ""},
 	{"T-9.2", Must, NodeSide, Draft, "In the drafts' form packets have no `ver`, GET_NODE_KEY is 0x20, FORWARD 0x21, and `err` is the bare code.", ""},
 	{"T-9.3", Must, NodeSide, Ours, "Until a HANDSHAKE is taken a node answers in the seed's form.", ""},
+	{"T-9.190", Must, NodeSide, Ours, "A HANDSHAKE that was refused chooses nothing: the next may have the other form.", ""},
 	{"T-9.4", Must, NodeSide, Ours, "The form is fixed for a connection by its HANDSHAKE.", ""},
 	{"T-9.5", Must, NodeSide, Ours, "In the drafts' form the version of HANDSHAKE stands for the `ver` of each later packet, when it comes to unknown keys too.", ""},
 	{"T-9.6", Must, NodeSide, Ours, "A node serves clients of both forms, and nothing else depends on the form.", ""},

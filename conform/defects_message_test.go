@@ -320,6 +320,7 @@ func rawOf(v any) raw {
 
 var nodeDefects = []defect{
 	pages("T-5.1", "another type", "/api/public_key", func(p *page) { p.header.Set("Content-Type", "text/plain") }),
+	pages("T-5.2", "a day", "/api/public_key", func(p *page) { p.header.Set("Cache-Control", "public, max-age=86400") }),
 	pages("T-5.2", "no caching", "/api/public_key", func(p *page) { p.header.Set("Cache-Control", "no-cache") }),
 	swap("T-5.6", reqForward, ok, errNodeRefused),
 	swap("T-5.7", reqForward, ok, errNodeRefused),

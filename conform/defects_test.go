@@ -259,6 +259,7 @@ var packetDefects = []defect{
 		return f.with("ver", "1.0.1")
 	}),
 	edit("T-6.1", "a key more", reqGetInfo, func(f fields) fields { return append(f.without("body"), "err", fields{"code", 1, "more", 2}) }).late(),
+	edit("T-6.190", "does not say when to come again", reqGetInfo, func(f fields) fields { return append(f.without("body"), "err", fields{"code", errBusy}) }).late(),
 	edit("T-6.2", "a code of its own", reqGetInfo, func(f fields) fields { return append(f.without("body"), "err", fields{"code", 0x7f}) }).late(),
 	{clause: "T-2.29", name: "a request of its own", only: "info", say: func(_ *bent, f fields, _ int) any {
 		return []raw{f.pack(), fields{"ver", "1.0.0", "id", 0, "pakt", 0, "reqt", 2}.pack()}

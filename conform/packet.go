@@ -181,6 +181,7 @@ const everyPacket = "every-packet"
 // always are the clauses that every packet of a node is held against.
 var always = []string{
 	"T-1.8", "T-1.200", "T-1.17", "T-1.39", "T-2.1", "T-2.2", "T-2.4", "T-2.8", "T-2.10", "T-2.29", "T-2.30", "T-2.38", "T-3.1", "T-3.13", "T-4.10", "T-6.1", "T-6.2",
+	"T-6.190",
 }
 
 // rootKeys are those of every packet.
@@ -254,6 +255,9 @@ func readPacket(b []byte, drafts bool) (*packet, []fault) {
 		p.code = noCode
 		if n := code.num(); n >= 0 {
 			p.code = int(n)
+		}
+		if p.code == errBusy && !drafts && e.get("wait") == nil {
+			found = append(found, fault{"T-6.190", "BUSY without wait"})
 		}
 		if _, known := errorNames[p.code]; !known {
 			found = append(found, fault{"T-6.2", fmt.Sprintf("error code %d", p.code)})

@@ -13,7 +13,7 @@ const (
 const seedAlone = "concerns the seed's form alone: give --revision seed"
 
 // seedAlways are those of always that the drafts' form has no place for.
-var seedAlways = []string{"T-2.2", "T-4.10", "T-6.1"}
+var seedAlways = []string{"T-2.2", "T-4.10", "T-6.1", "T-6.190"}
 
 // The codes that the drafts number otherwise.
 const (

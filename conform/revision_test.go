@@ -62,6 +62,16 @@ var draftDefects = []defect{
 		}
 		return nil
 	}},
+	{clause: "T-9.190", name: "keeps the form of a HANDSHAKE that it refuses", ask: func(b *bent, f fields) []raw {
+		switch {
+		case number(f, "reqt") != reqHandshake:
+		case isDraft(f):
+			b.note = "drafts"
+		case b.note != "":
+			return b.fail(f, errMalformed)
+		}
+		return nil
+	}},
 	{clause: "T-9.4", name: "takes each packet as it comes", ask: func(b *bent, f fields) []raw {
 		switch {
 		case number(f, "reqt") == reqHandshake && b.note == "":

@@ -116,11 +116,10 @@ func (s *session) enterAs(body tipt.SignInRequest) (tipt.SignInResponse, error) 
 // enterOnline enters a connection whose credentials are right among those that are
 // online: from now on whoever takes their force away finds it there.
 func (s *session) enterOnline(as signedInAs) (devices []string, err error) {
-	ended := &tipt.Error{Code: tipt.ErrBusy, Message: "this connection is being closed"}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		return nil, ended
+		return nil, beingClosed()
 	}
 	s.account = as // from here on signOut finds it as well
 	s.noted = time.Now()
@@ -129,7 +128,7 @@ func (s *session) enterOnline(as signedInAs) (devices []string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil && s.closed {
-		err = ended // and signOut may have been too early to take it out
+		err = beingClosed() // and signOut may have been too early to take it out
 	}
 	return devices, err
 }

@@ -211,6 +211,11 @@ func (s *session) dispatch(a arrival) {
 	row.serve(s, a.request)
 }
 
+// beingClosed answers what comes while its connection closes: the next one serves it.
+func beingClosed() *tipt.Error {
+	return &tipt.Error{Code: tipt.ErrBusy, Message: "this connection is being closed", Wait: time.Second}
+}
+
 // enter checks what section 3.4 says, in its order, and returns why a request
 // is not served now; or nil, having closed the gate for one that needs it.
 func (s *session) enter(name tipt.NodeRequest, version string, row request, known bool) *tipt.Error {
@@ -219,7 +224,7 @@ func (s *session) enter(name tipt.NodeRequest, version string, row request, know
 	defer s.mu.Unlock()
 	switch handshake := name == tipt.RequestHandshake; {
 	case s.closed:
-		return &tipt.Error{Code: tipt.ErrBusy, Message: "this connection is being closed"}
+		return beingClosed()
 	case s.phase == fresh && !handshake:
 		return &tipt.Error{Code: tipt.ErrHandshakeRequired, Message: "make a HANDSHAKE before " + name.String()}
 	case s.phase != fresh && handshake:
