@@ -173,8 +173,8 @@ func checkSealVersions(t *T) {
 // byBZIP2 is a literal packet with a MESSAGE to somebody who need not exist, compressed by BZIP2, for which there is no
 // writer at hand.
 var byBZIP2 = unhex("425a68393141592653596ea5659d00002275d4ffffc0004000400036a3cd2018001d0004080000a0005461a320c406462068" +
-		"64da08a7a834d068d3d400d1a7a819170fc2042188848895334efa55556bb0ad4b167939b06fc19935c0878a9a1df9685ee1" +
-		"be6f2b0a3fd4121661190bb9229c28483752b2ce80")
+	"64da08a7a834d068d3d400d1a7a819170fc2042188848895334efa55556bb0ad4b167939b06fc19935c0878a9a1df9685ee1" +
+	"be6f2b0a3fd4121661190bb9229c28483752b2ce80")
 
 func unhex(s string) []byte {
 	b, err := hex.DecodeString(s)
