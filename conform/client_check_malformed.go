@@ -32,6 +32,8 @@ func malformations(s shape, good func() fields) (all []malformation) {
 			}
 		}
 		add(f.key, "an extension", good().with(f.key, raw{0xd4, 1, 0}))
+		// Which key it is is lost with a library that reads no further.
+		all = append(all, malformation{what: "with the marker c1 as `" + f.key + "`", body: good().with(f.key, unused)})
 		switch {
 		case f.kind == kindBin && f.exact:
 			for _, n := range []uint64{0, f.most - 1, f.most + 1} {
