@@ -22,6 +22,7 @@ func exchangeScenarios() []scenario {
 
 func checkUnreadable(t *T) {
 	request := fields{"ver", "1.0.0", "id", 1, "pakt", pktRequest, "reqt", reqGetInfo}
+	response := fields{"ver", "1.0.0", "id", 1, "pakt", pktResponse}
 	cases := []struct {
 		clause, what string
 		b            raw
@@ -43,6 +44,9 @@ func checkUnreadable(t *T) {
 		{"T-3.5", "the end before pakt", fields{"id", 1, "ver", "1.0.0"}.packAs(0xde)[:10]},
 		{"T-3.5", "a length past the end before pakt", fields{"id", 1, "ver", head(0xdb, 1000), "pakt", 0}.pack()},
 		{"T-3.5", "5 levels before pakt", fields{"id", 1, "x", nested(4, false), "pakt", 0}.pack()},
+		{"T-3.5", "a RESPONSE without id", response.without("id").pack()},
+		{"T-3.5", "a RESPONSE with an id of 256", response.with("id", 256).pack()},
+		{"T-3.5", "a RESPONSE with id twice", append(response, "id", 2).pack()},
 		{"T-3.6", "an EVENT without id", request.with("pakt", pktEvent).without("id").pack()},
 		{"T-3.6", "an EVENT with an id of 256", request.with("pakt", pktEvent).with("id", 256).pack()},
 		{"T-3.6", "an EVENT with id twice", append(request.with("pakt", pktEvent), "id", 2).pack()},
@@ -56,7 +60,7 @@ func checkUnreadable(t *T) {
 	for _, k := range []struct {
 		name  string
 		wider []byte
-	}{{"id", []byte{0xcd, 0xce, 0xcf}}, {"pakt", wider["enum"]}} {
+	}{{"id", wider["uint8"]}, {"pakt", wider["enum"]}} {
 		for _, marker := range k.wider {
 			add("T-3.5", fmt.Sprintf("%s in marker %02x", k.name, marker), request.with(k.name, packAs(marker, 1)).pack())
 		}

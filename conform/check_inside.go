@@ -54,7 +54,7 @@ func checkInside(t *T) {
 	answer, _ = c.hand(t.seal(message(unknown, randomBytes(16), nil), recipe{}))
 	t.check(c, answerCode(answer) == errNoSuchUser, "NO_SUCH_USER for an unknown user", codeName(answerNames, answerCode(answer)))
 	t.on("T-5.34")
-	for _, f := range (shape{{key: "err", kind: kindMap, most: 3}}).faults("T-5.34", "answer", answer) {
+	for _, f := range (shape{{key: "err", declared: "map", most: 3}}).faults("T-5.34", "answer", answer) {
 		t.wrong(c, "an answer of err alone", f.what)
 	}
 	for _, f := range answer.faults(1) {

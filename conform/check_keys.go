@@ -34,7 +34,7 @@ var accepted = map[string][]byte{
 }
 
 var wider = map[string][]byte{
-	"str8": {0xda, 0xdb}, "str16": {0xdb}, "bin8": {0xc5, 0xc6}, "bin16": {0xc6}, "uint32": {0xcf}, "enum": {0xcc, 0xcd, 0xce, 0xcf},
+	"str8": {0xda, 0xdb}, "str16": {0xdb}, "bin8": {0xc5, 0xc6}, "bin16": {0xc6}, "uint8": {0xcd, 0xce, 0xcf}, "uint16": {0xce, 0xcf}, "uint32": {0xcf}, "enum": {0xcc, 0xcd, 0xce, 0xcf},
 }
 
 // An other is a value in the place of one of another type.
@@ -69,6 +69,8 @@ func kindOf(declared string) kind {
 		return kindBool
 	case declared == "map":
 		return kindMap
+	case declared == "array":
+		return kindArray
 	}
 	return kindUint
 }

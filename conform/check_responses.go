@@ -20,6 +20,29 @@ func (t *T) delivered(n int) (conns []*conn, pending []*packet) {
 	return conns, pending
 }
 
+// A badResponse is a RESPONSE to a request of the node for which it closes.
+type badResponse struct {
+	clause, what string
+	b            func(id uint8) raw
+}
+
+// versionsAndErrors are bad responses in what the later drafts' form has no place for.
+func versionsAndErrors(response func(id uint8) fields) []badResponse {
+	failed := func(id uint8, err any) raw { return response(id).with("err", err).pack() }
+	all := []badResponse{
+		{"T-3.8", "no ver", func(id uint8) raw { return response(id).without("ver").pack() }},
+		{"T-3.8", "ver twice", func(id uint8) raw { return append(response(id), "ver", "1.0.0").pack() }},
+		{"T-3.8", "a ver of 65 bytes", func(id uint8) raw { return response(id).with("ver", "1.0.0-"+letters(59)).pack() }},
+		{"T-6.4", "code twice", func(id uint8) raw { return failed(id, fields{"code", errRejected, "code", errRejected}) }},
+		{"T-6.4", "err in a map 32", func(id uint8) raw { return failed(id, fields{"code", errRejected}.packAs(0xdf)) }},
+		{"T-6.4", "a key of err in marker da", func(id uint8) raw { return failed(id, fields{packAs(0xda, "code"), errRejected}) }},
+	}
+	for _, ver := range []string{"", "1.0", "1.0.0.0", "v1.0.0", "1.0.0-01"} {
+		all = append(all, badResponse{"T-3.8", fmt.Sprintf("ver %q", ver), func(id uint8) raw { return response(id).with("ver", ver).pack() }})
+	}
+	return all
+}
+
 func checkMalformedResponses(t *T) {
 	response := func(id uint8) fields { return t.root(fields{"ver", "1.0.0", "id", id, "pakt", pktResponse}) }
 	failed := func(id uint8, err any) raw { return response(id).with("err", err).pack() }
@@ -28,16 +51,25 @@ func checkMalformedResponses(t *T) {
 	if t.s.drafts() {
 		bare, code = code, bare
 	}
-	cases := []struct {
-		clause, what string
-		b            func(id uint8) raw
-	}{
+	cases := []badResponse{
 		{"T-3.8", "a reqt", func(id uint8) raw { return response(id).with("reqt", 0).pack() }},
 		{"T-3.8", "a map as body", func(id uint8) raw { return response(id).with("body", fields{}).pack() }},
 		{"T-3.8", "a body beside err", func(id uint8) raw {
 			return append(response(id), "err", code, "body", fields{}).pack()
 		}},
 		{"T-3.8", "an unknown key", func(id uint8) raw { return response(id).with("more", 1).pack() }},
+		{"T-3.8", "reqt twice", func(id uint8) raw { return append(response(id), "reqt", nil, "reqt", nil).pack() }},
+		{"T-3.8", "body twice", func(id uint8) raw { return append(response(id), "body", nil, "body", nil).pack() }},
+		{"T-3.8", "err twice", func(id uint8) raw { return append(response(id), "err", code, "err", code).pack() }},
+		{"T-3.8", "a key in marker da", func(id uint8) raw { return append(response(id), packAs(0xda, "body"), nil).pack() }},
+		{"T-3.8", "a key in marker db", func(id uint8) raw { return append(response(id), packAs(0xdb, "body"), nil).pack() }},
+		{"T-3.8", "a number as a key", func(id uint8) raw { return append(response(id), 5, nil).pack() }},
+		{"T-3.8", "5 levels", func(id uint8) raw { return append(response(id), "more", nested(4, true)).pack() }},
+		{"T-3.8", "marker c1 behind pakt", func(id uint8) raw { return append(response(id), "body", raw{0xc1}).pack() }},
+		{"T-3.8", "the end behind pakt", func(id uint8) raw {
+			return append(raw{0x84}, fields{"id", id, "pakt", pktResponse}.content()...)
+		}},
+		{"T-3.8", "a body in a map 32", func(id uint8) raw { return response(id).with("body", fields{}.packAs(0xdf)).pack() }},
 		{"T-3.8", "bytes behind the root", func(id uint8) raw { return append(response(id).pack(), 0xc0) }},
 		{"T-6.4", "err in the other revision's form", func(id uint8) raw { return failed(id, bare) }},
 		{"T-6.4", "a nil err", func(id uint8) raw { return failed(id, nil) }},
@@ -45,11 +77,11 @@ func checkMalformedResponses(t *T) {
 		{"T-6.4", "err with an unknown key", func(id uint8) raw { return failed(id, fields{"code", 8, "more", nil}) }},
 		{"T-3.12", "an id that is not in flight", func(id uint8) raw { return response(id + 1).pack() }},
 	}
+	if !t.s.drafts() {
+		cases = append(cases, versionsAndErrors(response)...)
+	}
 	add := func(clause, what string, b func(id uint8) raw) {
-		cases = append(cases, struct {
-			clause, what string
-			b            func(id uint8) raw
-		}{clause, what, b})
+		cases = append(cases, badResponse{clause, what, b})
 	}
 	for _, k := range responseKeys {
 		if k.in != "" && t.s.drafts() {
@@ -99,6 +131,12 @@ func checkMalformedResponses(t *T) {
 			})
 		}
 	}
+	conns, pending := t.delivered(1)
+	t.on("T-3.12")
+	conns[0].answer(pending[0], ok)
+	conns[0].alive("a RESPONSE to a DELIVER")
+	conns[0].sendBytes(response(pending[0].id).pack())
+	conns[0].wantClose("a second RESPONSE to a DELIVER", 1002)
 	for batch := range slices.Chunk(cases, maxDevices) {
 		t.clause = ""
 		conns, pending := t.delivered(len(batch))

@@ -42,5 +42,6 @@ var packetClauses = []Clause{
 	{"T-2.36", Must, NodeSide, Ours, "The `id` of an EVENT reserves nothing.", ""},
 	{"T-2.37", Must, ClientSide, Seed, "A client's packets are made of the root's keys with a semantic version as `ver`.", ""},
 	{"T-2.38", Must, NodeSide, Draft, "Where section 4 has nil as the response, a node's has no body, or a nil one.", ""},
+	{"T-2.210", Must, Both, Seed, "Nothing that a side sends is in a marker wider than its declared type, and no map or array has a 32-bit length.", ""},
 	{"T-2.100", Must, Both, Ours, "Times are milliseconds since 1970, below 2^63.", ""},
 }

@@ -49,7 +49,7 @@ func badBodies(s shape) (all []badAnswer) {
 		if !f.optional {
 			body("without `"+f.key+"`", func(b fields) any { return b.without(f.key) })
 		}
-		for _, other := range brief(f.kind) {
+		for _, other := range brief(kindOf(f.declared)) {
 			body("with "+other.name+" as `"+f.key+"`", func(b fields) any { return b.with(f.key, other.value) })
 		}
 		if f.exact {
@@ -108,7 +108,7 @@ func badForwards() (all []badAnswer) {
 		whole := append(good.without("body"), "err", fields{"code", errOutboxFull}).pack()
 		return whole[:len(whole)-1]
 	})
-	for _, bad := range badBodies(shape{{key: "resp", kind: kindBin}}) {
+	for _, bad := range badBodies(shape{{key: "resp", declared: "bin32"}}) {
 		bad.asking = true
 		all = append(all, bad)
 	}

@@ -27,7 +27,7 @@ func malformations(s shape, good func() fields) (all []malformation) {
 		}
 		for _, other := range others {
 			// A library may show a signed number that is not negative as one without a sign.
-			if other.kind != f.kind && (f.kind != kindUint || other.value[0] != 0xd3) {
+			if other.kind != kindOf(f.declared) && (kindOf(f.declared) != kindUint || other.value[0] != 0xd3) {
 				add(f.key, other.name, good().with(f.key, other.value))
 			}
 		}
@@ -35,13 +35,13 @@ func malformations(s shape, good func() fields) (all []malformation) {
 		// Which key it is is lost with a library that reads no further.
 		all = append(all, malformation{what: "with the marker c1 as `" + f.key + "`", body: good().with(f.key, unused)})
 		switch {
-		case f.kind == kindBin && f.exact:
+		case kindOf(f.declared) == kindBin && f.exact:
 			for _, n := range []uint64{0, f.most - 1, f.most + 1} {
 				add(f.key, fmt.Sprintf("%d bytes", n), good().with(f.key, randomBytes(int(n))))
 			}
-		case f.kind == kindBin && f.most < 1<<16:
+		case kindOf(f.declared) == kindBin && f.most < 1<<16:
 			add(f.key, fmt.Sprintf("%d bytes", f.most+1), good().with(f.key, randomBytes(int(f.most)+1)))
-		case f.kind == kindStr:
+		case kindOf(f.declared) == kindStr:
 			add(f.key, fmt.Sprintf("%d bytes", f.most+1), good().with(f.key, strings.Repeat("x", int(f.most)+1)))
 			all = append(all, malformation{what: "with no UTF-8 as `" + f.key + "`", body: good().with(f.key, raw{0xa1, 0xff})})
 		}

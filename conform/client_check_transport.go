@@ -116,7 +116,7 @@ func clientDevice(st *stage) {
 	st.check(nil, devs[0] != devs[1], "another `dev` of the same program in another home", fmt.Sprintf("%q in both", devs[0]))
 }
 
-var textShape = shape{{key: "text", kind: kindStr, most: 1_990_000}, {key: "time", kind: kindUint, most: anyNumber}}
+var textShape = shape{{key: "text", declared: "str32", most: 1_990_000}, {key: "time", declared: "uint64", most: anyNumber}}
 
 // caller waits until it is known what came of the client's nth connection, counted from 0, and
 // returns nil when there is no such.

@@ -312,6 +312,10 @@ var clientExchangeDefects = []clientDefect{
 		}
 		return nil
 	}),
+	edits("T-2.210", everyClient, "a wide version", pktRequest, reqHandshake, func(f fields) fields { return f.with("ver", packAs(0xda, "1.0.0")) }),
+	edits("T-2.210", everyClient, "a wide name", pktRequest, reqSignIn, func(f fields) fields {
+		return f.with("body", f.part("body").with("user", packAs(0xda, words(f.part("body"), "user"))))
+	}),
 	edits("T-4.120", everyClient, "changing versions", pktRequest, reqForward, func(f fields) fields { return f.with("ver", "1.0.1") }),
 	edits("T-4.121", everyClient, "a key more", pktRequest, reqSignIn, func(f fields) fields { return f.with("body", append(f.part("body"), "more", 1)) }),
 	edits("T-4.121", everyClient, "a number as recv", pktRequest, reqSignIn, func(f fields) fields { return f.with("body", f.part("body").with("recv", 1)) }),

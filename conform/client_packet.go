@@ -7,7 +7,7 @@ import (
 
 // clientAlways are the clauses that every packet of a client is held against.
 var clientAlways = []string{
-	"T-1.70", "T-2.37", "T-2.70", "T-2.71", "T-3.37", "T-3.38", "T-3.70", "T-3.74", "T-3.220", "T-4.120", "T-4.121", "T-4.125", "T-5.70", "T-5.71", "T-6.20",
+	"T-1.70", "T-2.37", "T-2.70", "T-2.71", "T-2.210", "T-3.37", "T-3.38", "T-3.70", "T-3.74", "T-3.220", "T-4.120", "T-4.121", "T-4.125", "T-5.70", "T-5.71", "T-6.20",
 	"T-9.7",
 }
 
@@ -17,7 +17,7 @@ var clientCodes = []int{errInternal, errMalformed, errUnsupported, errBusy, errR
 // ofAClient are the clauses of a client's packets for those of a node's; what is not here is
 // not a client's.
 var ofAClient = map[string]string{
-	"T-2.1": "T-2.37", "T-2.2": "T-2.37", "T-2.4": "T-2.71", "T-2.8": "T-2.71", "T-2.10": "T-2.70", "T-6.1": "T-6.20", "T-9.2": "T-9.7",
+	"T-2.1": "T-2.37", "T-2.2": "T-2.37", "T-2.4": "T-2.71", "T-2.8": "T-2.71", "T-2.10": "T-2.70", "T-2.210": "T-2.210", "T-6.1": "T-6.20", "T-9.2": "T-9.7",
 }
 
 // readGuestPacket is readPacket for those of a client, whose codes become the seed's.
@@ -75,24 +75,24 @@ func guestResponse(p *packet) string {
 
 // requestShapes are the bodies of requests to a node, as section 4 has them.
 var requestShapes = map[int]shape{
-	reqRegister: {{key: "user", kind: kindStr, most: 255}, {key: "pass", kind: kindStr, most: 255}, {key: "inv", kind: kindStr, most: 64, optional: true}},
+	reqRegister: {{key: "user", declared: "str8", most: 255}, {key: "pass", declared: "str8", most: 255}, {key: "inv", declared: "str8", most: 64, optional: true}},
 	reqSignIn: {
-		{key: "user", kind: kindStr, most: 255},
-		{key: "dev", kind: kindStr, most: 64, optional: true},
-		{key: "pass", kind: kindStr, most: 255, optional: true},
-		{key: "tok", kind: kindBin, most: 32, exact: true, optional: true},
-		{key: "recv", kind: kindBool, most: 1, optional: true},
+		{key: "user", declared: "str8", most: 255},
+		{key: "dev", declared: "str8", most: 64, optional: true},
+		{key: "pass", declared: "str8", most: 255, optional: true},
+		{key: "tok", declared: "bin8", most: 32, exact: true, optional: true},
+		{key: "recv", declared: "bool", most: 1, optional: true},
 	},
 	reqForward: {
-		{key: "node", kind: kindStr, most: 500},
-		{key: "wait", kind: kindBool, most: 1},
-		{key: "msg", kind: kindBin, most: 2_000_000},
-		{key: "ref", kind: kindBin, most: 16, exact: true, optional: true},
+		{key: "node", declared: "str16", most: 500},
+		{key: "wait", declared: "bool", most: 1},
+		{key: "msg", declared: "bin32", most: 2_000_000},
+		{key: "ref", declared: "bin8", most: 16, exact: true, optional: true},
 	},
-	reqGetNodeKey:    {{key: "node", kind: kindStr, most: 500}, {key: "new", kind: kindBool, most: 1, optional: true}},
-	reqSetPassword:   {{key: "old", kind: kindStr, most: 255}, {key: "new", kind: kindStr, most: 255}},
-	reqRemoveDevice:  {{key: "dev", kind: kindStr, most: 64}},
-	reqDeleteAccount: {{key: "pass", kind: kindStr, most: 255}},
+	reqGetNodeKey:    {{key: "node", declared: "str16", most: 500}, {key: "new", declared: "bool", most: 1, optional: true}},
+	reqSetPassword:   {{key: "old", declared: "str8", most: 255}, {key: "new", declared: "str8", most: 255}},
+	reqRemoveDevice:  {{key: "dev", declared: "str8", most: 64}},
+	reqDeleteAccount: {{key: "pass", declared: "str8", most: 255}},
 }
 
 // bodyOf returns what is wrong with the body of a client's request.
@@ -136,11 +136,11 @@ func bodyOf(p *packet) []fault {
 // sealedShapes are the bodies of requests inside the seal.
 var sealedShapes = []shape{
 	{
-		{key: "to", kind: kindStr, most: 255},
-		{key: "mid", kind: kindBin, most: 16, exact: true},
-		{key: "msg", kind: kindBin, most: 1_990_000},
+		{key: "to", declared: "str8", most: 255},
+		{key: "mid", declared: "bin8", most: 16, exact: true},
+		{key: "msg", declared: "bin32", most: 1_990_000},
 	},
-	{{key: "user", kind: kindStr, most: 255}, {key: "seal", kind: kindBin, most: 32, exact: true}},
+	{{key: "user", declared: "str8", most: 255}, {key: "seal", declared: "bin8", most: 32, exact: true}},
 }
 
 // sealedFaults returns what is wrong with a sealed request of so many bytes.

@@ -120,4 +120,4 @@ func draftFaults(p *packet) []fault {
 	return nil
 }
 
-var versionShape = shape{{key: "ver", kind: kindStr, most: 64}}
+var versionShape = shape{{key: "ver", declared: "str8", most: 64}}

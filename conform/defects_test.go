@@ -252,6 +252,12 @@ var packetDefects = []defect{
 	changed("T-2.4", "reqt in a RESPONSE", func(_ *bent, f fields) fields { return append(f, "reqt", 0) }),
 	edit("T-2.8", "err beside body", reqGetInfo, func(f fields) fields { return append(f, "err", fields{"code", 0}) }).late(),
 	changed("T-2.10", "wide ids", func(_ *bent, f fields) fields { return f.with("id", packAs(0xcd, number(f, "id"))) }),
+	changed("T-2.210", "wide ids", func(_ *bent, f fields) fields { return f.with("id", packAs(0xcd, number(f, "id"))) }),
+	{clause: "T-2.210", name: "a root in a map 32", only: "info", say: func(_ *bent, f fields, _ int) any { return []raw{f.packAs(0xdf)} }},
+	changed("T-2.210", "a long key", func(_ *bent, f fields) fields { return append(f.without("pakt"), packAs(0xda, "pakt"), f.get("pakt")) }),
+	edit("T-2.210", "a wide string", reqGetInfo, func(f fields) fields {
+		return f.with("body", f.part("body").with("soft", packAs(0xda, "software")))
+	}).during("info"),
 	changed("T-4.10", "changing versions", func(b *bent, f fields) fields {
 		if isFirst(b) {
 			return f

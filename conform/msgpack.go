@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -360,6 +361,9 @@ func (v *value) faults(depth int) []fault {
 			found = append(found, fault{"T-2.1", "a string that is no UTF-8"})
 		}
 	case kindMap, kindArray:
+		if v.marker == 0xdd || v.marker == 0xdf {
+			found = append(found, fault{"T-2.210", fmt.Sprintf("marker %02x for %s", v.marker, v.kind)})
+		}
 		if depth > 4 {
 			found = append(found, fault{"T-2.1", "nested deeper than 4"})
 		}
@@ -367,6 +371,7 @@ func (v *value) faults(depth int) []fault {
 		for i, item := range v.items {
 			found = append(found, item.faults(depth+1)...)
 			if v.kind == kindMap && i%2 == 0 {
+				found = append(found, item.wide("a key", "str8")...)
 				if item.kind != kindStr || item.n > 255 {
 					found = append(found, fault{"T-2.1", "a key that is no short string"})
 				}
@@ -378,6 +383,14 @@ func (v *value) faults(depth int) []fault {
 		}
 	}
 	return found
+}
+
+// wide returns what is wrong with v's marker for what is declared as that type. v may be nil.
+func (v *value) wide(what, declared string) []fault {
+	if v == nil || !slices.Contains(wider[declared], v.marker) {
+		return nil
+	}
+	return []fault{{"T-2.210", fmt.Sprintf("marker %02x for %s, a %s", v.marker, what, declared)}}
 }
 
 // A fault is what breaks a clause.

@@ -180,12 +180,15 @@ const everyPacket = "every-packet"
 
 // always are the clauses that every packet of a node is held against.
 var always = []string{
-	"T-1.8", "T-1.200", "T-1.17", "T-1.39", "T-2.1", "T-2.2", "T-2.4", "T-2.8", "T-2.10", "T-2.29", "T-2.30", "T-2.38", "T-3.1", "T-3.13", "T-4.10", "T-6.1", "T-6.2",
+	"T-1.8", "T-1.200", "T-1.17", "T-1.39", "T-2.1", "T-2.2", "T-2.4", "T-2.8", "T-2.10", "T-2.29", "T-2.30", "T-2.38", "T-2.210", "T-3.1", "T-3.13", "T-4.10", "T-6.1", "T-6.2",
 	"T-6.190",
 }
 
 // rootKeys are those of every packet.
 var rootKeys = []string{"ver", "id", "pakt", "reqt", "body", "err"}
+
+// rootTypes are the types of those of them that a marker can be too wide for.
+var rootTypes = []key{{name: "ver", declared: "str8"}, {name: "id", declared: "uint8"}, {name: "pakt", declared: "enum"}, {name: "reqt", declared: "enum"}}
 
 // readPacket reads a node's packet in the seed's form or that of the later drafts, with what is
 // wrong with its root. It returns no packet when its id and pakt are not there.
@@ -212,6 +215,9 @@ func readPacket(b []byte, drafts bool) (*packet, []fault) {
 	case drafts:
 	case len(ver.str()) > 64 || !semver.MatchString(ver.str()):
 		found = append(found, fault{"T-2.2", fmt.Sprintf("ver %q", ver.str())})
+	}
+	for _, k := range rootTypes {
+		found = append(found, root.get(k.name).wide(k.name, k.declared)...)
 	}
 	p := &packet{bytes: b, root: root, reqt: -1, body: root.get("body"), code: ok}
 	id, pakt := root.get("id").num(), root.get("pakt").num()
@@ -246,6 +252,7 @@ func readPacket(b []byte, drafts bool) (*packet, []fault) {
 		code := e.get("code")
 		if drafts {
 			code = e
+			found = append(found, e.wide("err", "enum")...)
 			if e.kind != kindUint {
 				found = append(found, fault{"T-9.2", "an err that is no bare code but " + e.kind.String()})
 			}
@@ -269,7 +276,7 @@ func readPacket(b []byte, drafts bool) (*packet, []fault) {
 // A field is a key of a body as section 4 declares it.
 type field struct {
 	key      string
-	kind     kind
+	declared string // its type
 	most     uint64 // length in bytes, or value
 	exact    bool   // most is the only length
 	optional bool
@@ -281,26 +288,26 @@ const anyNumber = 1<<63 - 1
 
 var (
 	errorShape = shape{
-		{key: "code", kind: kindUint, most: 0x7f},
-		{key: "msg", kind: kindStr, most: 255, optional: true},
-		{key: "wait", kind: kindUint, most: 1<<32 - 1, optional: true},
+		{key: "code", declared: "enum", most: 0x7f},
+		{key: "msg", declared: "str8", most: 255, optional: true},
+		{key: "wait", declared: "uint32", most: 1<<32 - 1, optional: true},
 	}
 	deliverShape = shape{
-		{key: "mid", kind: kindBin, most: 16, exact: true},
-		{key: "from", kind: kindStr, most: 318, optional: true},
-		{key: "time", kind: kindUint, most: anyNumber},
-		{key: "msg", kind: kindBin, most: 1_990_000},
+		{key: "mid", declared: "bin8", most: 16, exact: true},
+		{key: "from", declared: "str16", most: 318, optional: true},
+		{key: "time", declared: "uint64", most: anyNumber},
+		{key: "msg", declared: "bin32", most: 1_990_000},
 	}
 	returnShape = shape{
-		{key: "mid", kind: kindBin, most: 16, exact: true},
-		{key: "ref", kind: kindBin, most: 16, exact: true, optional: true},
-		{key: "node", kind: kindStr, most: 253},
-		{key: "time", kind: kindUint, most: anyNumber},
-		{key: "resp", kind: kindBin, most: 4096, optional: true},
-		{key: "code", kind: kindUint, most: 0x7f, optional: true},
+		{key: "mid", declared: "bin8", most: 16, exact: true},
+		{key: "ref", declared: "bin8", most: 16, exact: true, optional: true},
+		{key: "node", declared: "str8", most: 253},
+		{key: "time", declared: "uint64", most: anyNumber},
+		{key: "resp", declared: "bin32", most: 4096, optional: true},
+		{key: "code", declared: "enum", most: 0x7f, optional: true},
 	}
-	goingAwayShape = shape{{key: "wait", kind: kindUint, most: 1<<16 - 1}}
-	deviceShape    = shape{{key: "dev", kind: kindStr, most: 64}, {key: "seen", kind: kindUint, most: anyNumber}, {key: "on", kind: kindBool, most: 1}}
+	goingAwayShape = shape{{key: "wait", declared: "uint16", most: 1<<16 - 1}}
+	deviceShape    = shape{{key: "dev", declared: "str8", most: 64}, {key: "seen", declared: "uint64", most: anyNumber}, {key: "on", declared: "bool", most: 1}}
 )
 
 // bodyless are the requests whose response without an error has no body. FORWARD has clauses of its own.
@@ -311,19 +318,19 @@ var responses = map[int]struct {
 	clause string
 	shape  shape
 }{
-	reqHandshake: {"T-4.8", shape{{key: "ver", kind: kindStr, most: 64}, {key: "comp", kind: kindBool, most: 1}}},
+	reqHandshake: {"T-4.8", shape{{key: "ver", declared: "str8", most: 64}, {key: "comp", declared: "bool", most: 1}}},
 	reqSignIn: {"T-4.19", shape{
-		{key: "addr", kind: kindStr, most: 318},
-		{key: "tok", kind: kindBin, most: 32, exact: true, optional: true},
+		{key: "addr", declared: "str16", most: 318},
+		{key: "tok", declared: "bin8", most: 32, exact: true, optional: true},
 	}},
 	reqGetInfo: {"T-4.37", shape{
-		{key: "node", kind: kindStr, most: 253},
-		{key: "soft", kind: kindStr, most: 255},
-		{key: "reg", kind: kindUint, most: 2},
-		{key: "time", kind: kindUint, most: anyNumber},
+		{key: "node", declared: "str8", most: 253},
+		{key: "soft", declared: "str8", most: 255},
+		{key: "reg", declared: "enum", most: 2},
+		{key: "time", declared: "uint64", most: anyNumber},
 	}},
-	reqGetNodeKey:  {"T-4.70", shape{{key: "key", kind: kindBin, most: 8192}}},
-	reqListDevices: {"T-4.42", shape{{key: "devs", kind: kindArray, most: 1 << 16}}},
+	reqGetNodeKey:  {"T-4.70", shape{{key: "key", declared: "bin16", most: 8192}}},
+	reqListDevices: {"T-4.42", shape{{key: "devs", declared: "array", most: 1 << 16}}},
 }
 
 // faults returns what in v is not as the shape wants it.
@@ -343,11 +350,12 @@ func (s shape) faults(clause, where string, v *value) []fault {
 		case got == nil && !f.optional:
 			found = append(found, fault{clause, fmt.Sprintf("%s.%s is missing", where, f.key)})
 		case got == nil:
-		case got.kind != f.kind:
-			found = append(found, fault{clause, fmt.Sprintf("%s.%s is %s, not %s", where, f.key, got.kind, f.kind)})
+		case got.kind != kindOf(f.declared):
+			found = append(found, fault{clause, fmt.Sprintf("%s.%s is %s, not %s", where, f.key, got.kind, kindOf(f.declared))})
 		case got.n > f.most || f.exact && got.n != f.most:
 			found = append(found, fault{clause, fmt.Sprintf("%s.%s has %d, more or less than %d", where, f.key, got.n, f.most)})
 		}
+		found = append(found, v.get(f.key).wide(where+"."+f.key, f.declared)...)
 	}
 	return found
 }

@@ -92,19 +92,19 @@ func TestKeys(t *testing.T) {
 			check("request "+m[1], want, swept[number])
 		}
 		if shape, has := responses[number]; has && number != reqListDevices {
-			check("the response to "+m[1], declaredKeys(response), shape.shape.declared(declaredKeys(response)))
+			check("the response to "+m[1], declaredKeys(response), shape.shape.declared())
 		}
 	}
 	for heading, shape := range map[string]shape{
 		"### DELIVER (0x00, to the client)": deliverShape, "### RETURN (0x01, to the client)": returnShape,
-		"### GOING_AWAY (0x00, event to the client)": goingAwayShape, "### LIST_DEVICES (0x41)": append(shape{{key: "devs", kind: kindArray}}, deviceShape...),
+		"### GOING_AWAY (0x00, event to the client)": goingAwayShape, "### LIST_DEVICES (0x41)": append(shape{{key: "devs", declared: "array"}}, deviceShape...),
 		"## 6. Errors": errorShape,
 	} {
 		text := protocol(t, heading)
 		if heading == "### RETURN (0x01, to the client)" { // of two, one is there
 			text = strings.NewReplacer("| `resp` |", "| `resp`? |", "| `code` |", "| `code`? |").Replace(text)
 		}
-		check(heading, declaredKeys(text), shape.declared(declaredKeys(text)))
+		check(heading, declaredKeys(text), shape.declared())
 	}
 	root := make(map[string]string)
 	for _, k := range responseKeys {
@@ -132,18 +132,14 @@ func TestKeys(t *testing.T) {
 	check("CNNodeForwardRequest", declaredKeys(request), asDeclared(sealedRoot))
 }
 
-// declared are the shape's keys with the types of want where they are of that kind.
-func (s shape) declared(want map[string]string) map[string]string {
+// declared are the shape's keys with their types.
+func (s shape) declared() map[string]string {
 	all := make(map[string]string)
 	for _, f := range s {
-		declared := strings.TrimSuffix(want[f.key], "?")
-		if declared == "array" && f.kind != kindArray || declared != "array" && kindOf(declared) != f.kind {
-			declared = f.kind.String()
-		}
+		all[f.key] = f.declared
 		if f.optional {
-			declared += "?"
+			all[f.key] += "?"
 		}
-		all[f.key] = declared
 	}
 	return all
 }
