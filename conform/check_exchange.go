@@ -145,16 +145,31 @@ func checkReadable(t *T) {
 }
 
 func checkNotAnswered(t *T) {
-	c := t.member()
-	t.on("T-3.4")
-	for code := range 0x80 {
-		if code != reqForward {
-			c.sendBytes(c.root(fields{"ver", c.ver, "id", 128 + code, "pakt", pktEvent, "reqt", code}).pack())
+	u := t.newUser()
+	for _, s := range states {
+		t.clause = ""
+		c := s.reach(t, u)
+		for code := range 0x80 {
+			if code != reqForward {
+				c.sendBytes(c.root(fields{"ver", c.ver, "id", 128 + code, "pakt", pktEvent, "reqt", code}).pack())
+			}
 		}
+		t.on("T-2.34")
+		if !s.greeted {
+			c.speak(t.s.drafts())
+			c.want(c.exchange(reqHandshake, nil), "HANDSHAKE after events of every code but FORWARD's "+s.what, ok)
+		}
+		c.alive("events of other codes than FORWARD " + s.what)
+		t.on("T-3.4")
+		c.quiet("no answer to events of other codes than FORWARD " + s.what)
+		if !s.signedIn {
+			t.clause = ""
+			c.signIn(u) // and no event has done so
+		}
+		c.hang()
 	}
-	c.quiet("no answer to events of other codes than FORWARD")
-	t.on("T-2.34")
-	c.alive("events of other codes than FORWARD")
+	t.clause = ""
+	c := t.signIn(u)
 	event := c.root(fields{"ver", c.ver, "id", 255, "pakt", pktEvent, "reqt", reqForward, "body", t.forward(false, []byte("x"))})
 	for _, b := range []raw{
 		event.with("ver", 1).pack(), event.without("reqt").pack(), event.without("body").pack(), event.with("reqt", packAs(0xcc, 0x20)).pack(),
@@ -277,7 +292,7 @@ func checkPipeline(t *T) {
 	}
 	first.hang()
 	body := fields{"user", u.name, "pass", u.pass, "dev", "pipelined"}
-	for n := 0; !t.pipeline(u, body) || !t.firstDeliver(body); n++ {
+	for n := 0; !t.pipeline() || !t.firstDeliver(body); n++ {
 		if n == patient {
 			t.skip("the node was too busy for a pipeline")
 		}
@@ -286,7 +301,9 @@ func checkPipeline(t *T) {
 
 // pipeline sends requests without waiting. It returns false when the node was too busy for
 // one of them, and so said nothing about the rest.
-func (t *T) pipeline(u *user, body fields) bool {
+func (t *T) pipeline() bool {
+	u := &user{name: t.name(), pass: "correct horse"}
+	body := fields{"user", u.name, "pass", u.pass, "dev", "pipelined"}
 	t.on("T-3.22")
 	c := t.dial()
 	requests := []struct {
@@ -297,6 +314,7 @@ func (t *T) pipeline(u *user, body fields) bool {
 		{reqHandshake, nil, ok},
 		{reqGetInfo, nil, ok},
 		{reqListDevices, nil, errSignInRequired},
+		{reqRegister, t.registration(u.name, u.pass), ok},
 		{reqSignIn, body, ok},
 		{reqListDevices, nil, ok},
 		{reqSignIn, body, errSignedIn},
@@ -311,7 +329,9 @@ func (t *T) pipeline(u *user, body fields) bool {
 		if p.code == errBusy {
 			return false
 		}
-		c.want(p, requestNames[r.code]+" sent without waiting", r.want)
+		if c.want(p, requestNames[r.code]+" sent without waiting", r.want) && r.code == reqRegister {
+			t.users = append(t.users, u)
+		}
 	}
 	return true
 }

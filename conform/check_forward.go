@@ -26,7 +26,7 @@ func checkForward(t *T) {
 	for i, content := range contents {
 		mid := randomBytes(16)
 		sealed := t.seal(message(to.user.name, mid, content), recipe{aead: i%2 == 1})
-		before := time.Now().Add(-time.Hour)
+		before := from.clock()
 		if i%2 == 0 {
 			t.on("T-4.60")
 			from.wantAnswer("MESSAGE", sealed, ok)
@@ -40,12 +40,16 @@ func checkForward(t *T) {
 		t.on("T-4.74")
 		t.check(to, bytes.Equal(p.body.get("mid").bytes(), mid), fmt.Sprintf("mid % x", []byte(mid)), fmt.Sprintf("% x", p.body.get("mid").bytes()))
 		t.check(to, p.body.get("from").str() == from.user.name+"@"+t.s.node, "from "+from.user.name+"@"+t.s.node, p.body.get("from").str())
-		t.check(to, p.body.get("time").num() > before.UnixMilli(), "time in ms", fmt.Sprint(p.body.get("time").num()))
+		at, after := p.body.get("time").num(), from.clock()
+		t.check(to, before <= at && at <= after, fmt.Sprintf("a time by the node's clock, from %d to %d", before, after), fmt.Sprint(at))
 		t.on("T-8.1")
 		t.check(to, bytes.Equal(p.body.get("msg").bytes(), content), fmt.Sprintf("msg % x", content), fmt.Sprintf("% x", p.body.get("msg").bytes()))
 	}
 	from.quiet("nothing for the sender of what was delivered")
 }
+
+// clock is the time that the node says it has, in milliseconds.
+func (c *conn) clock() int64 { return c.wantOK(c.exchange(reqGetInfo, nil)).body.get("time").num() }
 
 func checkForwardEvents(t *T) {
 	from, to := t.member(), t.member()

@@ -24,7 +24,16 @@ func checkNodeNames(t *T) {
 	for _, name := range []string{"bücher.invalid", "BÜCHER.invalid.", "faß.invalid", "xn--bcher-kva.invalid"} {
 		c.try(reqGetNodeKey, fields{"node", name}, fmt.Sprintf("node %q, which no one is", name), errNodeUnreachable)
 	}
-	long := strings.Repeat(letters(49)+".", 5)[:245] + ".invalid"
+	long := strings.Repeat(letters(49)+".", 5)[:245] + ".invalid" // 253 bytes
+	t.on("T-4.2")
+	c.try(reqGetNodeKey, fields{"node", long}, "a node of 253 bytes, which no one is", errNodeUnreachable)
+	full := strings.Map(func(r rune) rune { // 3 bytes each, which are mapped to ASCII
+		if r == '.' {
+			return r
+		}
+		return r + 0xfee0
+	}, letters(60)+"."+letters(60)+".") + "invalid"
+	c.try(reqGetNodeKey, fields{"node", full}, fmt.Sprintf("a node of %d bytes, which are mapped to fewer than 253, and no one is", len(full)), errNodeUnreachable)
 	for _, tt := range []struct{ clause, name string }{
 		{"T-4.2", ""},
 		{"T-4.2", "."},
@@ -46,6 +55,7 @@ func checkNodeNames(t *T) {
 		{"T-4.2", strings.Repeat("a.", 130) + "example"},
 		{"T-4.2", long + "x"},
 		{"T-4.2", strings.Repeat("ü", 250) + ".example"},
+		{"T-4.2", strings.Replace(full, ".", strings.Repeat("\u00ad", (501-len(full)+1)/2)+".", 1)}, // mapped to the same
 		{"T-4.2", strings.Repeat("a.", 300) + "example"},
 		{"T-5.43", "localhost"},
 		{"T-5.43", "127.0.0.1"},

@@ -139,7 +139,7 @@ func checkDisabled(t *T) {
 	t.on("T-4.33")
 	again := t.greeted()
 	again.try(reqSignIn, fields{"user", u.name, "pass", u.pass}, "a disabled account", errDisabled)
-	again.try(reqSignIn, fields{"user", u.name, "dev", "one", "tok", bin(c.tok)}, "a disabled account's token", errDisabled, errCredentials)
+	again.try(reqSignIn, fields{"user", u.name, "dev", "one", "tok", bin(c.tok)}, "a disabled account's token", errDisabled)
 	again.try(reqSignIn, fields{"user", u.name, "pass", "wrong password"}, "a disabled account and a wrong password", errCredentials)
 	again.try(reqSignIn, fields{"user", u.name, "tok", randomBytes(32)}, "a disabled account and a wrong token", errCredentials)
 	enable()

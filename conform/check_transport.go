@@ -141,22 +141,27 @@ func checkNoUpgrade(t *T) {
 		t.fatal(nil, "an answer", err.Error())
 	}
 	t.check(nil, response.StatusCode/100 == 4, "a 4xx for GET /ws without upgrade", response.Status)
-	for name, headers := range map[string][]string{
-		"version 12": {"Sec-WebSocket-Version: 12"},
-		"no key":     {"Sec-WebSocket-Key: "},
+	const version, key = "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+	const get, upgrade, connection = "GET /ws HTTP/1.1", "Upgrade: websocket", "Connection: Upgrade"
+	for name, request := range map[string][]string{
+		"version 12":            {get, upgrade, connection, "Sec-WebSocket-Version: 12", key},
+		"no version":            {get, upgrade, connection, key},
+		"an empty key":          {get, upgrade, connection, version, "Sec-WebSocket-Key: "},
+		"no key":                {get, upgrade, connection, version},
+		"a key of 15 bytes":     {get, upgrade, connection, version, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j"},
+		"a key that is none":    {get, upgrade, connection, version, "Sec-WebSocket-Key: !!!!!!!!!!!!!!!!!!!!!!=="},
+		"no Connection":         {get, upgrade, version, key},
+		"Connection keep-alive": {get, upgrade, "Connection: keep-alive", version, key},
+		"no Upgrade":            {get, connection, version, key},
+		"another Upgrade":       {get, "Upgrade: h2c", connection, version, key},
+		"POST":                  {"POST /ws HTTP/1.1", "Content-Length: 0", upgrade, connection, version, key},
 	} {
 		secure, err := t.s.connect(t.ctx, 0)
 		if err != nil {
 			t.fatal(nil, "a connection", err.Error())
 		}
-		request := []string{"GET /ws HTTP/1.1", "Host: " + t.s.host, "Upgrade: websocket", "Connection: Upgrade"}
-		if name == "no key" {
-			request = append(request, "Sec-WebSocket-Version: 13")
-		} else {
-			request = append(request, "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")
-		}
 		_ = secure.SetDeadline(time.Now().Add(dialTime)) // fails as the write then does
-		_, err = io.WriteString(secure, strings.Join(append(request, headers...), "\r\n")+"\r\n\r\n")
+		_, err = io.WriteString(secure, strings.Join(append(request, "Host: "+t.s.host), "\r\n")+"\r\n\r\n")
 		line := make([]byte, len("HTTP/1.1 4"))
 		if err == nil {
 			_, err = io.ReadFull(secure, line)

@@ -63,7 +63,21 @@ func overdue(clause string) defect {
 
 var exchangeDefects = []defect{
 	answeredEvents("T-2.31", reqForward),
-	answeredEvents("T-2.34", reqGetInfo, 0x7f),
+	{clause: "T-2.34", name: "closes for an unknown EVENT", ask: func(b *bent, f fields) []raw {
+		if number(f, "pakt") == pktEvent && number(f, "reqt") == 0x7f {
+			return b.shut(1002)
+		}
+		return nil
+	}},
+	{clause: "T-2.34", name: "carries out a HANDSHAKE as an EVENT", ask: func(b *bent, f fields) []raw {
+		if number(f, "pakt") == pktEvent && number(f, "reqt") == reqHandshake {
+			b.note = "greeted"
+		}
+		if b.note == "greeted" && number(f, "pakt") == pktRequest && number(f, "reqt") == reqHandshake {
+			return b.fail(f, errHandshakeDone)
+		}
+		return nil
+	}},
 	dropped("T-2.31", "loses events", func(fields) bool { return true }),
 	dropped("T-2.32", "wants a wait", func(body fields) bool { return !isBool(body, "wait", 0xc2) && !isBool(body, "wait", 0xc3) }),
 	{clause: "T-2.33", name: "carries out what it should drop", ask: func(_ *bent, f fields) []raw {
@@ -233,6 +247,11 @@ func keepsOpen(clause string, code int) defect { return unclosed(clause, "", cod
 
 var accountDefects = []defect{
 	swap("T-4.1", reqGetNodeKey, ok, errNodeInvalid),
+	strict("T-4.2", "minds 253 bytes", errNodeInvalid, func(f fields) bool { return len(words(f.part("body"), "node")) == 253 }),
+	strict("T-4.2", "minds 300 bytes that are mapped to fewer", errNodeInvalid, func(f fields) bool {
+		n := len(words(f.part("body"), "node"))
+		return n > 300 && n <= 500
+	}),
 	swap("T-4.2", anyRequest, errNodeInvalid, errMalformed),
 	editBody("T-4.3", "names itself with a dot", reqGetInfo, func(f fields) fields { return f.with("node", words(f, "node")+".") }),
 	swap("T-4.4", reqSignIn, ok, errCredentials),

@@ -159,6 +159,7 @@ var messageDefects = []defect{
 	delivering("T-4.74", "another mid", func(f fields) fields { return f.with("mid", randomBytes(16)) }),
 	delivering("T-2.100", "seconds", func(f fields) fields { return f.with("time", number(f, "time")/1000) }),
 	editBody("T-2.100", "microseconds", reqGetInfo, func(f fields) fields { return f.with("time", uint64(number(f, "time"))*1000) }),
+	delivering("T-4.74", "a clock of its own", func(f fields) fields { return f.with("time", number(f, "time")+60_000) }),
 	delivering("T-4.74", "no time", func(f fields) fields { return f.without("time") }),
 	{clause: "T-4.75", name: "spoils what is long", down: func(_ *bent, f frame) []frame {
 		if len(f.payload) > 5000 {
