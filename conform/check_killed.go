@@ -1,13 +1,14 @@
 package conform
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 )
 
 func killedScenarios() []scenario {
 	return []scenario{
-		{name: "killed", clauses: []string{"T-4.62", "T-5.49"}, run: checkKilled, admin: true, alone: true},
+		{name: "killed", clauses: []string{"T-4.62", "T-5.25", "T-5.49"}, run: checkKilled, admin: true, alone: true},
 	}
 }
 
@@ -25,6 +26,7 @@ func checkKilled(t *T) {
 		id     uint8
 		text   string
 		clause string // of its answer
+		sealed []byte
 	}
 	var flight, kept []request
 	settle := func() {
@@ -48,8 +50,8 @@ func checkKilled(t *T) {
 		if i%2 == 1 {
 			one.clause = "T-5.49"
 		}
-		sealed := t.seal(message(u.name, randomBytes(16), []byte(one.text)), recipe{aead: true, session: session})
-		one.id = writer.ask(reqForward, t.forward(one.clause == "T-5.49", sealed))
+		one.sealed = t.seal(message(u.name, randomBytes(16), []byte(one.text)), recipe{aead: true, session: session})
+		one.id = writer.ask(reqForward, t.forward(one.clause == "T-5.49", one.sealed))
 		flight = append(flight, one)
 	}
 	for len(flight) > 0 {
@@ -82,5 +84,23 @@ func checkKilled(t *T) {
 		t.on(one.clause)
 		t.wrong(reader, fmt.Sprintf("the message %s, which was answered before the node was killed, as %d were", one.text, len(kept)),
 			fmt.Sprintf("all but %d of them", len(missing)))
+	}
+	if len(missing) > 0 {
+		return
+	}
+	t.clause = ""
+	again := t.signIn(writer.user)
+	t.on("T-5.25")
+	for _, one := range kept[:min(3, len(kept))] {
+		again.wantAnswer("the message "+one.text+" once more, after the node was killed", one.sealed, ok)
+	}
+	for fence := again.send(u, "fence"); ; {
+		p := reader.deliver()
+		reader.answer(p, ok)
+		if bytes.Equal(p.body.get("mid").bytes(), fence) {
+			return
+		}
+		stored := slices.ContainsFunc(kept, func(one request) bool { return one.text == text(p) })
+		t.check(reader, !stored, "nothing stored twice of what was stored before the node was killed", p.String())
 	}
 }

@@ -34,7 +34,7 @@ var nodeClauses = []Clause{
 	{"T-5.22", Must, NodeSide, Ours, "An unknown `type` inside the seal is answered UNSUPPORTED.", ""},
 	{"T-5.23", Must, NodeSide, Ours, "MESSAGE is answered with nil, for an unknown user with NO_SUCH_USER.", ""},
 	{"T-5.24", Must, NodeSide, Ours, "A `msg` over 1,990,000 bytes inside the seal is MALFORMED.", ""},
-	{"T-5.25", Must, NodeSide, Ours, "A MESSAGE with sender, `to` and `mid` of an earlier one is answered like it and stored once, also after it was taken, and by a full mailbox too.", ""},
+	{"T-5.25", Must, NodeSide, Ours, "A MESSAGE with sender, `to` and `mid` of an earlier one is answered like it and stored once, also after it was taken, by a full mailbox, and by a node that was killed since.", ""},
 	{"T-5.26", Must, NodeSide, Ours, "One with another sender or another `to` is stored.", ""},
 	{"T-5.27", Must, NodeSide, Ours, "A node knows a duplicate for 10 days.", takesDays},
 	{"T-5.28", Must, ClientSide, Ours, "`mid` is new for every message, and the same for a resend.", ""},

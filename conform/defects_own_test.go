@@ -304,6 +304,13 @@ var ownDefects = []defect{
 	weighing(),
 	forgetful("T-4.62", 0xc2, nil),
 	forgetful("T-5.49", 0xc3, fields{"resp", bin(fields{"body", nil}.pack())}),
+	requested("T-5.25", "forgets at its end what it has stored", func(_ *bent, f fields) any {
+		if !says(f, "fence") {
+			return nil
+		}
+		again := f.part("body").with("mid", randomBytes(16)).with("msg", bin("1"))
+		return []raw{f.with("id", 250).with("body", again).pack(), f.pack()}
+	}).of(asUsual).during("killed"),
 	rotating("does not rotate", func(p *page, before []byte) { p.body = before }, nil),
 	rotating("makes another primary key", func(p *page, _ []byte) { p.body = strangersKey() }, nil),
 	rotating("goes on with its old subkeys", mixing(func(now, before *openpgp.Entity) {
