@@ -267,7 +267,11 @@ func (c *Client) do(request *http.Request, limit int) (body []byte, kind string,
 		return nil, "", refusal(node, response)
 	}
 	body, err = io.ReadAll(io.LimitReader(response.Body, int64(limit)+1))
-	if err == nil && len(body) > limit {
+	switch {
+	case err != nil:
+	case ctx.Err() != nil: // when the connection is closed for that the other node may end its answer as if it were whole
+		err = ctx.Err()
+	case len(body) > limit:
 		err = errTooLarge
 	}
 	if err != nil {

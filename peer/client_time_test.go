@@ -131,6 +131,32 @@ func TestNoAnswer(t *testing.T) {
 	})
 }
 
+// endsInOrder is a node whose answer ends as if it were whole when nobody waits for it any more.
+type endsInOrder struct{ ctx context.Context }
+
+func (endsInOrder) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{
+		StatusCode: 200, Header: http.Header{"Content-Type": {typeMsgpack}}, Body: io.NopCloser(endsInOrder{r.Context()}), Request: r,
+	}, nil
+}
+
+func (e endsInOrder) Read([]byte) (int, error) {
+	<-e.ctx.Done()
+	return 0, io.EOF
+}
+
+// TestEndsInOrder has an answer cut off by this node's own time: the other one sees the connection
+// close, and what it then sends may come before the connection has.
+func TestEndsInOrder(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, c *Client, _ *wire) {
+		c.http.Transport = endsInOrder{}
+		_, err := c.Forward(t.Context(), other, alice, []byte("sealed"))
+		if f := wantFailure(t, err); f.Code() != tipt.ErrNodeTimeout || !f.Temporary() {
+			t.Errorf("%v, code %v", f, f.Code())
+		}
+	})
+}
+
 func TestNoHandshake(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, c *Client, _ *wire) {
 		began := time.Now()
