@@ -102,8 +102,9 @@ func (p *Proxy) serve(ctx context.Context, client *tls.Conn) {
 	node, err := p.Target.Dial(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			c.Say("%v; the client is answered 502", err)
-			_, _ = io.WriteString(client, "HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n") // it may have gone
+			c.Say("%v; the client is answered 503", err)
+			// As a node refuses (section 1.3). The client may have gone.
+			_, _ = io.WriteString(client, "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 		}
 		return
 	}

@@ -240,8 +240,8 @@ func TestProxyWithoutTheOther(t *testing.T) {
 	var view syncBuffer
 	addr, stop := startProxy(t, ca, gone.Addr().String(), New(Options{Viewer: &Viewer{Out: &view}}))
 	_, err = (&Target{Host: "node.example", Address: addr, TLS: targetOf(ca, "").TLS}).open(t.Context(), NewSecrets(), "", nil)
-	if err == nil || !strings.Contains(err.Error(), "502") {
-		t.Errorf("the client was told %v, want 502", err)
+	if err == nil || !strings.Contains(err.Error(), "503") {
+		t.Errorf("the client was told %v, want 503", err)
 	}
 	stranger, err := devca.New()
 	if err != nil {
