@@ -59,7 +59,7 @@ func checkMaintenance(t *T) {
 
 // saysMaintenance reports whether the node's page does.
 func (t *T) saysMaintenance() bool {
-	_, body, err := t.s.http(t.ctx, http.MethodGet, "/api/status", nil, nil)
+	_, body, err := t.http(http.MethodGet, "/api/status", nil, nil)
 	return err == nil && bytes.Contains(body, []byte("maintenance"))
 }
 

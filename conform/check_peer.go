@@ -21,7 +21,7 @@ func (t *T) post(body []byte, headers ...string) (*http.Response, []byte) {
 	for i := 0; i < len(headers); i += 2 {
 		h.Add(headers[i], headers[i+1])
 	}
-	response, answer, err := t.s.http(t.ctx, http.MethodPost, "/api/forward", h, body)
+	response, answer, err := t.http(http.MethodPost, "/api/forward", h, body)
 	if err != nil {
 		t.fatal(nil, "an answer from /api/forward", err.Error())
 	}

@@ -104,7 +104,7 @@ func checkStatus(t *T) {
 }
 
 func (t *T) checkStatus(want ...string) {
-	response, body, err := t.s.http(t.ctx, http.MethodGet, "/api/status", nil, nil)
+	response, body, err := t.http(http.MethodGet, "/api/status", nil, nil)
 	if err != nil {
 		t.fatal(nil, "an answer from /api/status", err.Error())
 	}
@@ -136,7 +136,7 @@ func (t *T) checkStatus(want ...string) {
 
 func checkNoUpgrade(t *T) {
 	t.on("T-1.15")
-	response, _, err := t.s.http(t.ctx, http.MethodGet, "/ws", nil, nil)
+	response, _, err := t.http(http.MethodGet, "/ws", nil, nil)
 	if err != nil {
 		t.fatal(nil, "an answer", err.Error())
 	}

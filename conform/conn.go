@@ -21,9 +21,10 @@ const keptBytes = 4096
 
 // A Crossing is something that went over a connection.
 type Crossing struct {
-	At    time.Duration // since the connection was opened
+	At    time.Duration // since the connection was opened; of HTTP since the scenario began
 	Sent  bool          // by the suite
-	What  string        // packet, text, PING, PONG, close …
+	What  string        // packet, text, PING, PONG, close …, or http
+	Head  []string      // of a request or response of HTTP: the first line, and the header's
 	Size  int
 	Bytes []byte // the first of them
 

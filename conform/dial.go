@@ -2,14 +2,12 @@ package conform
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha1" // RFC 6455 wants it; nothing rests on it
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -94,38 +92,4 @@ func (s *suite) upgradeOn(secure *tls.Conn, o dialOptions) (*bufio.Reader, *http
 		return nil, nil, fmt.Errorf("lift the deadline: %w", err)
 	}
 	return r, response, nil
-}
-
-// http does a plain request on a connection of its own and returns the answer with its body
-// read. A large body is sent once the node asks for it, so that a refusal is not lost.
-func (s *suite) http(ctx context.Context, method, path string, header http.Header, body []byte) (*http.Response, []byte, error) {
-	client := &http.Client{
-		Timeout: 2 * dialTime,
-		Transport: &http.Transport{
-			DisableKeepAlives:     true,
-			ExpectContinueTimeout: dialTime,
-			DialTLSContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return s.connect(ctx, 0) },
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	request, err := http.NewRequestWithContext(ctx, method, "https://"+s.host+path, bytes.NewReader(body))
-	if err != nil {
-		return nil, nil, fmt.Errorf("make the request: %w", err)
-	}
-	if header != nil {
-		request.Header = header
-	}
-	if len(body) > 64<<10 {
-		request.Header.Set("Expect", "100-continue")
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, nil, fmt.Errorf("do the request: %w", err)
-	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, maxFrame))
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the answer: %w", err)
-	}
-	return response, answer, nil
 }

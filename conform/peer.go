@@ -305,6 +305,7 @@ func (p *peerNode) serve(w http.ResponseWriter, r *http.Request) {
 	s := p.parts[tagOf(body)]
 	if s != nil && s.face == f {
 		s.posts = append(s.posts, one)
+		s.t.note(false, one.path, r.Header, body)
 		p.signal()
 	} else {
 		one.answer <- delivered // of a scenario that has ended
@@ -312,6 +313,9 @@ func (p *peerNode) serve(w http.ResponseWriter, r *http.Request) {
 	p.mu.Unlock()
 	select {
 	case a := <-one.answer:
+		if s != nil && !a.cut && !a.never {
+			s.t.note(true, fmt.Sprint("HTTP/1.1 ", a.status), a.header, a.body)
+		}
 		a.write(w)
 		if a.slow {
 			one.dribble(w, r)

@@ -192,6 +192,9 @@ func (result Result) writeText(text *strings.Builder) {
 		fmt.Fprintf(text, "  got:      %s\n", f.Got)
 		for _, c := range f.Crossed {
 			fmt.Fprintf(text, "    %s\n", c.title())
+			for _, line := range c.Head {
+				fmt.Fprintf(text, "      %q\n", line)
+			}
 			if c.What == "packet" {
 				for line := range strings.Lines(annotate(c.Bytes, c.names)) {
 					text.WriteString("      " + line)
@@ -241,6 +244,9 @@ func (c Crossing) title() string {
 	if c.Sent {
 		verb = "sent"
 	}
+	if c.Head != nil {
+		return fmt.Sprintf("%s by HTTP, with a body of %d bytes, after %d ms", verb, c.Size, c.At.Milliseconds())
+	}
 	return fmt.Sprintf("%s a %s of %d bytes after %d ms", verb, c.What, c.Size, c.At.Milliseconds())
 }
 
@@ -252,11 +258,12 @@ type jsonFinding struct {
 }
 
 type jsonCrossing struct {
-	At   int64  `json:"ms"`
-	Sent bool   `json:"sent"`
-	What string `json:"what"`
-	Size int    `json:"size"`
-	Hex  string `json:"hex,omitempty"`
+	At   int64    `json:"ms"`
+	Sent bool     `json:"sent"`
+	What string   `json:"what"`
+	Head []string `json:"head,omitempty"`
+	Size int      `json:"size"`
+	Hex  string   `json:"hex,omitempty"`
 }
 
 type jsonResult struct {
@@ -288,7 +295,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 		for _, f := range result.Findings {
 			found := jsonFinding{Scenario: f.Scenario, Want: f.Want, Got: f.Got}
 			for _, x := range f.Crossed {
-				found.Crossed = append(found.Crossed, jsonCrossing{x.At.Milliseconds(), x.Sent, x.What, x.Size, hex.EncodeToString(x.Bytes)})
+				found.Crossed = append(found.Crossed, jsonCrossing{x.At.Milliseconds(), x.Sent, x.What, x.Head, x.Size, hex.EncodeToString(x.Bytes)})
 			}
 			j.Findings = append(j.Findings, found)
 		}

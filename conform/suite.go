@@ -221,7 +221,7 @@ func (s *suite) begin(ctx context.Context) error {
 }
 
 func (s *suite) newT(ctx context.Context, sc scenario) *T {
-	return &T{s: s, scenario: sc, ctx: ctx, reached: make(map[string]bool), apart: make(map[string]string)}
+	return &T{s: s, scenario: sc, ctx: ctx, began: time.Now(), reached: make(map[string]bool), apart: make(map[string]string)}
 }
 
 // limit is how long a scenario may take.

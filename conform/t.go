@@ -26,7 +26,7 @@ type Finding struct {
 	Scenario string
 	Want     string // empty for what the clause says
 	Got      string
-	Crossed  []Crossing // on the connection where it showed
+	Crossed  []Crossing // on the connection where it showed, or else by HTTP
 }
 
 // A scenario is a conversation that checks clauses.
@@ -51,6 +51,7 @@ type T struct {
 	s        *suite
 	scenario scenario
 	ctx      context.Context
+	began    time.Time
 
 	// Owned by the scenario.
 	clause  string // what is being checked; empty while the stage is set
@@ -61,11 +62,12 @@ type T struct {
 	errands []*errand
 	apart   map[string]string // clauses that could not be checked here, and why
 
-	mu       sync.Mutex // guards the following fields
-	reached  map[string]bool
-	findings []Finding
-	skipped  string // why it could not be carried out
-	blocked  string // what went wrong while the stage was set
+	mu        sync.Mutex // guards the following fields
+	reached   map[string]bool
+	findings  []Finding
+	exchanges []Crossing // by HTTP, the last ones
+	skipped   string     // why it could not be carried out
+	blocked   string     // what went wrong while the stage was set
 }
 
 // on says which clause is checked from here on.
@@ -117,6 +119,8 @@ func (t *T) add(c *conn, clause, want, got string) {
 	f := Finding{Clause: clause, Scenario: t.scenario.name, Want: want, Got: got}
 	if c != nil {
 		f.Crossed = c.transcript(shownCrossings)
+	} else {
+		f.Crossed = t.exchanged(shownCrossings)
 	}
 	t.mu.Lock()
 	t.findings = append(t.findings, f)
