@@ -89,7 +89,7 @@ var clientConnectingDefects = []clientDefect{
 		w.shut = true
 		w.mu.Unlock()
 		if lostOnce.CompareAndSwap(false, true) {
-			go w.knocks(3, func(n int) time.Duration { return time.Second << n })
+			go w.knocks(3, func(n int) time.Duration { return 2 * time.Second << n }) // a busy machine adds tenths of seconds
 		}
 	}},
 	{defect: defect{clause: "T-7.1", name: "pauses alike"}, loss: func(w *wrapper) {
