@@ -95,6 +95,14 @@ var nodeBodies = map[string]string{
 // optional are the keys marked "?" in section 4.
 var optional = map[string]bool{"inv": true, "dev": true, "recv": true, "ref": true, "new": true, "from": true, "msg": true, "wait": true}
 
+// clause returns the clause about a packet of a client's, or that about one of a node's.
+func (p *Packet) clause(client, node string) string {
+	if p.toNode {
+		return client
+	}
+	return node
+}
+
 // clauseOf returns the clause of docs/conformance.md that a malformed packet breaks.
 func (p *Packet) clauseOf(err error) string {
 	bad, ok := errors.AsType[*tipt.MalformedError](err)

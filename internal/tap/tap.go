@@ -90,7 +90,7 @@ func (c *Conversation) Read(toNode bool, packet []byte) Packet {
 	p.root, p.broken = msgpack.Dissect(packet, maxValues)
 	p.Masks = c.secrets.find(&p.root, p.broken != nil, packet)
 	if len(packet) > tipt.MaxPacketSize {
-		p.note("T-1.20", "%d bytes, over the %d that a packet may have: closes with 1009", len(packet), tipt.MaxPacketSize)
+		p.note(p.clause("T-1.20", "T-1.72"), "%d bytes, over the %d that a packet may have: closes with 1009", len(packet), tipt.MaxPacketSize)
 	}
 	form := c.form
 	answered := c.answered(toNode, packet)
@@ -253,7 +253,7 @@ func (c *Conversation) malformed(p *Packet, packet []byte, said tipt.Packet, err
 	k := msgpack.SkimBytes(packet)
 	if !k.Readable {
 		p.Title = "MALFORMED"
-		p.note("T-3.5", "id or pakt cannot be read: closes with 1002")
+		p.note(p.clause("T-3.5", "T-3.73"), "id or pakt cannot be read: closes with 1002")
 		return
 	}
 	p.kind = tipt.PacketType(k.Type)
@@ -261,9 +261,9 @@ func (c *Conversation) malformed(p *Packet, packet []byte, said tipt.Packet, err
 	case p.kind == tipt.PacketResponse:
 		p.name = c.sides[side(!p.toNode)].asked[said.ID].name
 		c.sides[side(!p.toNode)].asked[said.ID].open = false
-		p.note("T-3.8", "a malformed RESPONSE closes with 1002")
+		p.note(p.clause("T-3.8", "T-3.73"), "a malformed RESPONSE closes with 1002")
 	case p.kind > tipt.PacketEvent:
-		p.note("T-3.7", "an unknown pakt closes with 1002")
+		p.note(p.clause("T-3.7", "T-3.73"), "an unknown pakt closes with 1002")
 	case p.kind == tipt.PacketRequest:
 		p.name = "?"
 		if code != nil && code.Family == msgpack.Uint && code.N < 0x80 {
@@ -295,7 +295,7 @@ func (p *Packet) widths(path string, v *msgpack.Value, b []byte) {
 		if what == "" {
 			what = "root"
 		}
-		p.note("T-2.10", "%s: %d bytes could be %d", what, is, could)
+		p.note(p.clause("T-2.70", "T-2.10"), "%s: %d bytes could be %d", what, is, could)
 	}
 	for i := range v.Items {
 		item := &v.Items[i]

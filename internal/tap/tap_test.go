@@ -73,9 +73,9 @@ func TestRead(t *testing.T) {
 		{"REQUEST #1 GET_INFO", []string{handshake, info, info}, "T-3.11"},
 		{"REQUEST #1 0x15", []string{handshake, "84 " + ver + "a2'id' 01 a4'pakt' 00 a4'reqt' 15"}, ""},
 		{"RESPONSE #1 GET_INFO, error BUSY", []string{handshake, info, "<84 " + ver + "a2'id' 01 a4'pakt' 01 a3'err' 81 a4'code' 08"}, ""},
-		{"REQUEST #0 HANDSHAKE", []string{"84 " + ver + "a2'id' cc00 a4'pakt' 00 a4'reqt' 00"}, "T-2.10"},
-		{"MALFORMED REQUEST #0 HANDSHAKE", []string{"84 " + ver + "a2'id' 00 a4'pakt' 00 a4'reqt' cd0000"}, "T-2.5 T-2.10"},
-		{"MALFORMED", []string{"84 " + ver + "a2'id' cd0001 a4'pakt' 00 a4'reqt' 00"}, "T-2.12 T-3.5 T-2.10"},
+		{"REQUEST #0 HANDSHAKE", []string{"84 " + ver + "a2'id' cc00 a4'pakt' 00 a4'reqt' 00"}, "T-2.70"},
+		{"MALFORMED REQUEST #0 HANDSHAKE", []string{"84 " + ver + "a2'id' 00 a4'pakt' 00 a4'reqt' cd0000"}, "T-2.5 T-2.70"},
+		{"MALFORMED", []string{"84 " + ver + "a2'id' cd0001 a4'pakt' 00 a4'reqt' 00"}, "T-2.12 T-3.5 T-2.70"},
 		{"MALFORMED REQUEST #0 HANDSHAKE", []string{"83 a2'id' 00 a4'pakt' 00 a4'reqt' 00"}, "T-2.3"},
 		{"MALFORMED REQUEST #0 HANDSHAKE", []string{"85 " + ver + "a2'id' 00 a4'pakt' 00 a4'reqt' 00 a4'more' 00"}, "T-2.24"},
 		{"REQUEST #0 HANDSHAKE", []string{"85 a3'ver' a5'1.0.1' a2'id' 00 a4'pakt' 00 a4'reqt' 00 a4'more' 00"}, "T-2.25"},
@@ -84,6 +84,10 @@ func TestRead(t *testing.T) {
 		{"MALFORMED", []string{"c1"}, "T-2.23 T-3.5"},
 		{"MALFORMED", []string{""}, "T-2.20 T-3.5"},
 		{"MALFORMED REQUEST #0 HANDSHAKE", []string{handshake + "00"}, "T-2.18"},
+		// A node's packets, which a client has to refuse.
+		{"MALFORMED", []string{"<84 " + ver + "a2'id' cd0001 a4'pakt' 00 a4'reqt' 00"}, "T-2.1 T-3.73 T-2.10"},
+		{"MALFORMED 0x07 #0", []string{"<84 " + ver + "a2'id' 00 a4'pakt' 07 a4'reqt' 00"}, "T-2.1 T-3.73"},
+		{"MALFORMED RESPONSE #0 HANDSHAKE", []string{handshake, "<84 " + ver + "a2'id' 00 a4'pakt' 01 a4'reqt' 00"}, "T-2.4 T-3.73"},
 		{"MALFORMED RESPONSE #9 DELIVER", []string{
 			handshake, "<85 " + ver + "a2'id' 09 a4'pakt' 00 a4'reqt' 00 a4'body' 80", "84 " + ver + "a2'id' 09 a4'pakt' 01 a4'reqt' 00",
 		}, "T-3.8 T-3.8"},
