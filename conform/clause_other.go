@@ -2,7 +2,8 @@ package conform
 
 // Sections 7 to 9.
 var otherClauses = []Clause{
-	{"T-7.1", Must, ClientSide, Ours, "A client reconnects with exponential back-off and full jitter, 1 s to 5 min.", ""},
+	{"T-7.1", Must, ClientSide, Ours, "A client reconnects with exponential back-off and full jitter, from 1 s on.", ""},
+	{"T-7.170", Must, ClientSide, Ours, "Its pauses grow from 1 s to 5 min, and no further.", "shows only after some twenty minutes without a node"},
 	{"T-7.2", Must, ClientSide, Ours, "It does not reconnect by itself after 4001 or 4002.", ""},
 	{"T-7.3", Must, ClientSide, Ours, "It takes a connection as lost when a PING, or the GET_INFO in its place, has no answer within 30 s.", ""},
 	{"T-7.4", Must, ClientSide, Ours, "It honours `Retry-After`, GOING_AWAY and `wait`.", ""},

@@ -99,7 +99,7 @@ var limitsOf = []struct{ phrase, clause, why string }{
 	{phrase: "answers of more than 2,000,000 bytes", clause: "T-5.192"},
 	{phrase: "10 s to connect", clause: "T-5.193"},
 	{phrase: "30 s in all", clause: "T-5.141"},
-	{phrase: "jitter, from 1 s to 5 min", clause: "T-7.1"},
+	{phrase: "jitter, from 1 s to 5 min", clause: "T-7.170"},
 	{phrase: "no answer within 30 s", clause: "T-7.3"},
 	{phrase: "`text` of at most 1,975,000 bytes", why: "fits when it is sealed, which keeps nobody from a longer one"},
 	{phrase: "answer counts for 1 h", clause: "T-8.13"},
