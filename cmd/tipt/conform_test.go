@@ -243,7 +243,8 @@ func TestConformance(t *testing.T) {
 					known := c.Side == "client" || strings.Contains(c.Why, "--slow") && slices.Contains(slices.Concat(slowOfNodes, slowOfTwo), c.ID)
 					for _, why := range append(
 						tt.untested, "needs names", "needs other addresses", "shows only", "happens inside", "which no guest",
-						"may have the outcome", "no ML-KEM", "so small that it is full",
+						"may have the outcome", "no ML-KEM", "so small that it is full", "bars nodes only", "an address that does not answer",
+						"can bring a node to that",
 					) {
 						known = known || strings.Contains(c.Why, why)
 					}
