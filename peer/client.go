@@ -269,7 +269,7 @@ func (c *Client) do(request *http.Request, limit int) (body []byte, kind string,
 	body, err = io.ReadAll(io.LimitReader(response.Body, int64(limit)+1))
 	switch {
 	case err != nil:
-	case ctx.Err() != nil: // when the connection is closed for that the other node may end its answer as if it were whole
+	case ctx.Err() != nil: // the connection is being closed for that, at which the other node may end its answer as if it were whole
 		err = ctx.Err()
 	case len(body) > limit:
 		err = errTooLarge
