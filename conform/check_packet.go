@@ -175,7 +175,9 @@ func checkNilBodies(t *T) {
 }
 
 // newer returns a version that is newer than the node's, by its patch.
-func (c *conn) newer() string {
+func (c *conn) newer() string { return c.newerBy(1) }
+
+func (c *conn) newerBy(patches int) string {
 	core, _, _ := strings.Cut(c.nodeVer, "+")
 	core, _, _ = strings.Cut(core, "-")
 	parts := strings.Split(core, ".")
@@ -183,7 +185,7 @@ func (c *conn) newer() string {
 	if len(parts) != 3 || err != nil {
 		c.t.fatal(c, "a semantic version of the node", c.nodeVer)
 	}
-	return fmt.Sprintf("%s.%s.%d", parts[0], parts[1], patch+1)
+	return fmt.Sprintf("%s.%s.%d", parts[0], parts[1], patch+patches)
 }
 
 // greetedNewer opens a connection whose version is newer than the node's.
@@ -258,6 +260,12 @@ func checkNewerKeys(t *T) {
 	}, ok)
 	body := fields{"user", "no@name", "pass", "long enough", "more", fields{"deep", "er"}}
 	c.try(reqRegister, body, "an unknown key in body", errNameInvalid, errInviteInvalid, errRegistrationClosed)
+	for _, ver := range []string{c.newerBy(1) + "-rc.1", c.newerBy(1) + "-0+build", c.newerBy(10)} { // by precedence, not as text
+		other := t.dial()
+		other.ver = ver
+		other.wantOK(other.exchange(reqHandshake, nil))
+		other.tryRoot("an unknown key in the root, with ver "+ver, func(f fields) raw { return append(f, "more", 1).pack() }, ok)
+	}
 	t.on("T-2.26")
 	for _, other := range others {
 		c.tryRoot(other.name+" for an unknown key", func(f fields) raw { return append(f, "more", other.value).pack() }, ok)

@@ -11,6 +11,7 @@ var otherClauses = []Clause{
 	{"T-7.6", Must, ClientSide, Ours, "It resends what got no response, with the same `mid` and `ref`.", ""},
 	{"T-7.7", Must, ClientSide, Ours, "It reports as failed what was in flight at a second close with 1009 or 1002.", ""},
 	{"T-7.8", Must, ClientSide, Ours, "It warns when a node's primary key changes, unless the old one has certified the new certificate's user id, within that certificate.", ""},
+	{"T-7.171", Must, ClientSide, Ours, "It keeps the fingerprint of the first primary key that it saw of a node from one start to the next.", "where a program keeps something is its user's to say, and each start may be one of another installation"},
 	{"T-8.1", Must, NodeSide, Ours, "A node delivers whatever bytes `msg` has.", ""},
 	{"T-8.2", Must, ClientSide, Ours, "Clients put a TEXT or a SEALED into `msg`.", ""},
 	{"T-8.3", Must, ClientSide, Ours, "A message is shown as signed only when its intended recipient is this client's certificate and its signer the one kept for `from`.", ""},

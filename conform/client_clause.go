@@ -76,5 +76,6 @@ var clientClauses = []Clause{
 	{"T-8.124", Must, ClientSide, Ours, "A device keeps a whole key that another has taken the place of, and opens with it what was sealed to it.", "a key is carried from device to device, and not by a node"},
 	{"T-8.125", Must, ClientSide, Ours, "Once it is told that a user has no certificate any longer a client warns, and sends a TEXT only then and a SEALED no more.", ""},
 	{"T-8.126", Must, ClientSide, Ours, "A client that has kept the certificate of before, and sent nothing, seals to that once it has been given again.", ""},
+	{"T-9.170", Must, ClientSide, Draft, "In the drafts' form a client reads `err` as the bare code, and the version in HANDSHAKE's response as that of each later packet.", "shows in the clauses of sections 2 to 7, by a run in that form"},
 	{"T-9.7", Must, ClientSide, Draft, "In the drafts' form a client's packets have no `ver` but that in HANDSHAKE's body, and GET_NODE_KEY is 0x20, FORWARD 0x21, and `err` the bare code.", ""},
 }

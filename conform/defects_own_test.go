@@ -335,6 +335,16 @@ var ownDefects = []defect{
 		return []frame{f}
 	}},
 	{clause: "T-1.28", name: "waits for ever", own: silent, keep: true},
+	{clause: "T-1.28", name: "waits for 20 s", own: silent, down: func(b *bent, f frame) []frame {
+		if f.opcode == opPing {
+			time.AfterFunc(20*time.Second, func() {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				b.shut(1001)
+			})
+		}
+		return []frame{f}
+	}},
 	{clause: "T-1.144", name: "wants a PONG", own: silent, down: func(b *bent, f frame) []frame {
 		if f.opcode == opPing {
 			b.note = "pinged"

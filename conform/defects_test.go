@@ -383,6 +383,10 @@ var packetDefects = []defect{
 	}),
 	lenient("T-2.24", "skips all unknown keys", func(f fields) fields { return f.without("more") }),
 	strict("T-2.25", "skips no unknown keys", errMalformed, func(f fields) bool { return f.get("more") != nil }),
+	strict("T-2.25", "takes a pre-release for older", errMalformed, func(f fields) bool {
+		ver, _ := f.get("ver").(raw)
+		return f.get("more") != nil && bytes.Contains(ver, []byte("-rc"))
+	}),
 	lenient("T-2.26", "does not look at what it skips", func(f fields) fields { return f.without("more") }),
 	swap("T-2.28", anyRequest, errUnsupported, errMalformed),
 }
