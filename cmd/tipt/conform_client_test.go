@@ -18,6 +18,16 @@ import (
 	"github.com/tipt/tipt-go/internal/tipttest"
 )
 
+// clients returns where our client and the example are.
+func clients(t *testing.T) (tipt, chat string) {
+	t.Helper()
+	chat, err := filepath.Abs("../../examples/python/tipt_chat.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return built(t, "tipt")["tipt"], chat
+}
+
 // conformClient runs `tipt conform --client` and returns what it prints and its status.
 func conformClient(t *testing.T, tipt, command string, args ...string) (stdout []byte, stderr string, status int) {
 	t.Helper()
@@ -57,14 +67,7 @@ var untestedOfExample = append([]string{
 
 // Our client and the example pass, and leave no more untested than is known.
 func TestClientConformance(t *testing.T) {
-	tipt, err := tipttest.Build(t.TempDir(), "tipt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	chat, err := filepath.Abs("../../examples/python/tipt_chat.py")
-	if err != nil {
-		t.Fatal(err)
-	}
+	tipt, chat := clients(t)
 	for _, tt := range []struct {
 		name, command string
 		untested      []string

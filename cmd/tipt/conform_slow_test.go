@@ -4,12 +4,9 @@ package main
 
 import (
 	"encoding/json"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/tipt/tipt-go/internal/tipttest"
 )
 
 // slowly checks the report of a run with --slow: each clause that only that tests was tested and holds, but for those
@@ -49,15 +46,7 @@ func only(ids []string) string {
 // Silence, and what is full where the suite does not know how little fills it.
 func TestSlowConformance(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	programs := make(map[string]string)
-	for _, name := range []string{"tipt", "tiptd"} {
-		path, err := tipttest.Build(dir, name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		programs[name] = path
-	}
+	programs := built(t, "tipt", "tiptd")
 	for _, revision := range []string{"seed", "draft"} {
 		t.Run(revision, func(t *testing.T) {
 			t.Parallel()
@@ -74,14 +63,7 @@ func TestSlowConformance(t *testing.T) {
 // The PING of each five minutes, its absent answer, and a key that changed.
 func TestSlowClientConformance(t *testing.T) {
 	t.Parallel()
-	tipt, err := tipttest.Build(t.TempDir(), "tipt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	chat, err := filepath.Abs("../../examples/python/tipt_chat.py")
-	if err != nil {
-		t.Fatal(err)
-	}
+	tipt, chat := clients(t)
 	for name, tt := range map[string]struct {
 		command string
 		cannot  []string

@@ -161,17 +161,23 @@ func secondNode(t *testing.T, tipt string) (flags, served []string) {
 	return flags, strings.Fields(string(out))
 }
 
-// A node as `tiptd serve` starts it passes, however it registers and whomever it lets in.
-func TestConformance(t *testing.T) {
-	dir := t.TempDir()
-	programs := make(map[string]string)
-	for _, name := range []string{"tipt", "tiptd"} {
+// built returns where programs of this project are, by their names.
+func built(t *testing.T, names ...string) map[string]string {
+	t.Helper()
+	dir, programs := t.TempDir(), make(map[string]string)
+	for _, name := range names {
 		path, err := tipttest.Build(dir, name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		programs[name] = path
 	}
+	return programs
+}
+
+// A node as `tiptd serve` starts it passes, however it registers and whomever it lets in.
+func TestConformance(t *testing.T) {
+	programs := built(t, "tipt", "tiptd")
 	for _, tt := range []struct {
 		name   string
 		served []string // flags of tiptd
