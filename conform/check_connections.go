@@ -97,7 +97,7 @@ func (t *T) connections(n int) (opened []*conn, refusal *http.Response) {
 		response *http.Response
 		err      error
 	}
-	results := make(chan result)
+	results := make(chan result, n) // room for all, so that nobody waits when the scenario ends early
 	for range n {
 		go func() {
 			secure, r, response, err := t.upgrade(dialOptions{})
